@@ -1,0 +1,1 @@
+"""Longshore: background jobs on Redis, in Asynq's own protocol."""

@@ -1,0 +1,185 @@
+"""What a broker promises: the seam between the runtime's duties and Redis.
+
+Every method of :class:`Broker` is one round trip (per queue slot) unless it says otherwise, and each state transition
+in it is atomic. All raise :class:`longshore.errors.BrokerUnavailable` when Redis cannot be reached or does not answer
+in time; whether the write happened is then unknown, and repeating is safe: a transition that already happened answers
+"not owned" instead of happening twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Protocol
+
+from longshore.protocol.messages import (
+    SchedulerEnqueueEvent,
+    SchedulerEntry,
+    ServerInfo,
+    TaskMessage,
+    WorkerInfo,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTask:
+    """A task to create. Its route follows from the fields, as Asynq's client has it (asynq-protocol §2.5)."""
+
+    message: TaskMessage  # unique_key is set when a lock is wanted
+    process_at: datetime | None = None  # later than now: scheduled. None: pending (or aggregating, with message.group)
+    unique_for: timedelta | None = None  # lock lifetime, whole seconds ≥ 1, counted from process_at when that is later
+
+
+class EnqueueResult(Enum):
+    """What became of a :class:`NewTask`."""
+
+    CREATED = 1
+    ID_CONFLICT = 0  # a task of that id exists in the queue; nothing was written
+    DUPLICATE = -1  # the unique lock is held; nothing was written
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leased:
+    """A task that dequeue moved to active."""
+
+    message: TaskMessage
+    lease_expires_at: datetime  # as written to Redis (a whole second)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unreadable:
+    """An id whose hash or msg cannot be read. Dequeue has set it aside (archived, or removed when it has no hash)."""
+
+    queue: str
+    task_id: str
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dequeued:
+    """One dequeue's result, oldest task first."""
+
+    leased: tuple[Leased, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    paused: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """Success without retention: the task is deleted, its lock released, counted as processed."""
+
+    message: TaskMessage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Complete:
+    """Success with retention: the task is kept in ``completed`` until ``message.completed_at + message.retention``."""
+
+    message: TaskMessage  # completed_at and retention are set
+    result: bytes | None = None  # stored in the task's hash in the same step
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """A failed (or postponed) attempt: the task waits in ``retry``."""
+
+    message: TaskMessage  # error, last_failed_at, and retried + 1 when it counts as a failure
+    retry_at: datetime
+    is_failure: bool = True  # False: counters and retried stay
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Archive:
+    """No further attempt: the task is kept in ``archived``."""
+
+    message: TaskMessage  # error and last_failed_at; retried unchanged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requeue:
+    """Given back untouched: the task is the next to be taken."""
+
+    message: TaskMessage
+
+
+Outcome = Done | Complete | Retry | Archive | Requeue
+
+
+class Broker(Protocol):
+    """A Redis that speaks Asynq's protocol."""
+
+    async def ping(self) -> None:
+        """Raise BrokerUnavailable (with Redis' own reason) unless Redis answers and accepts the credentials."""
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult]:
+        """Create tasks of any queues and routes in one pipeline; one result a task, in order. Registers the queues."""
+
+    # -- a worker server's taking and giving back --------------------------------------------------------------------
+
+    async def dequeue(self, queue: str, *, limit: int, now: datetime, lease: timedelta) -> Dequeued:
+        """Take up to ``limit`` (≥ 1) tasks of one queue, oldest first, leased until ``now + lease``."""
+
+    async def wait_for_task(self, queue: str, *, timeout: timedelta) -> bool:
+        """Park until the queue has a pending task (True) or the time is over (False). Takes nothing, changes nothing.
+
+        Uses a connection of its own; cancellation closes or returns it cleanly. Not for paused queues.
+        """
+
+    async def settle(self, queue: str, outcomes: Sequence[Outcome], *, now: datetime) -> list[bool]:
+        """Carry out outcomes of one queue's active tasks. False: the task was no longer ours; nothing was written."""
+
+    async def extend_leases(self, queue: str, task_ids: Sequence[str], *, now: datetime, lease: timedelta) -> None:
+        """Move existing leases to ``now + lease``. Unknown ids are ignored (ZADD XX)."""
+
+    async def write_result(self, queue: str, task_id: str, result: bytes) -> bool:
+        """Store a running task's result bytes. False when the task is not active: nothing is written."""
+
+    # -- background duties -------------------------------------------------------------------------------------------
+
+    async def forward(self, queue: str, *, now: datetime) -> int:
+        """Move up to 100 due tasks of ``scheduled`` and 100 of ``retry`` to pending; how many were moved."""
+
+    async def lease_expired(self, queue: str, *, cutoff: datetime) -> list[TaskMessage]:
+        """Active tasks whose lease ended at or before ``cutoff``, plus those that have none at all (see recoverer)."""
+
+    async def delete_expired_completed(self, queue: str, *, now: datetime, limit: int) -> int:
+        """Delete up to ``limit`` completed tasks whose retention is over; how many were deleted."""
+
+    async def publish_server(self, info: ServerInfo, workers: Sequence[WorkerInfo], *, now: datetime) -> None:
+        """Write a server's state with its 10 s lifetime."""
+
+    async def clear_server(self, info: ServerInfo) -> None:
+        """Remove a server's state."""
+
+    def cancellations(self) -> AsyncIterator[str]:
+        """Task ids published on ``asynq:cancel``, until closed; reconnects by itself."""
+
+    # -- schedulers --------------------------------------------------------------------------------------------------
+
+    async def publish_scheduler(
+        self, scheduler_id: str, entries: Sequence[SchedulerEntry], *, now: datetime, lifetime: timedelta
+    ) -> None:
+        """Write a scheduler's entries in Asynq's own form (asynq-protocol §3.18)."""
+
+    async def clear_scheduler(self, scheduler_id: str) -> None:
+        """Remove a scheduler's entries."""
+
+    async def record_enqueue_event(self, entry_id: str, event: SchedulerEnqueueEvent) -> None:
+        """Add to an entry's history, of which the newest 1,000 are kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RedisSettings:
+    """Where and how to connect. One way to construct: :meth:`longshore.broker.redis_broker.RedisBroker.connect`."""
+
+    url: str = "redis://127.0.0.1:6379/0"  # redis:// or rediss://, user and password allowed
+    username: str | None = None  # overrides the URL's
+    password: str | None = None  # overrides the URL's
+    timeout: timedelta = timedelta(seconds=5)  # to connect, and for any one command

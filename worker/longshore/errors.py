@@ -1,0 +1,113 @@
+"""Every error that the runtime raises on purpose.
+
+LongshoreError
+├── UsageError               the caller's mistake: fix the call, do not repeat it
+│   ├── InvalidOption            a task option, queue name or setting that cannot be used
+│   └── HandlerNotFound          no handler is registered for a task's type
+├── EnqueueError             Redis was reached and refused the task
+│   ├── DuplicateTask            the unique lock of this type and payload is held
+│   └── TaskIDConflict           a task of that id exists in the queue
+├── NotFound                 a queue or task that is not there
+│   ├── QueueNotFound
+│   └── TaskNotFound
+├── InvalidData              a peer's bytes in Redis cannot be read
+│   └── WrongType                a key holds another Redis type than the protocol's
+├── BrokerUnavailable        Redis cannot be reached or does not answer in time; repeat later
+└── HandlerSignal            raised by handlers to say what shall become of the task
+    ├── SkipRetry                archive it now
+    └── PayloadError             the payload does not fit the handler's parameter: archive it now
+"""
+
+
+class LongshoreError(Exception):
+    """The root of the tree."""
+
+
+class UsageError(LongshoreError):
+    """The caller's mistake; the message names the field and the fix."""
+
+
+class InvalidOption(UsageError, ValueError):
+    """An option that cannot be used."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class HandlerNotFound(UsageError, LookupError):
+    """No handler for a task type. Asynq treats it as an ordinary failure: the task is retried."""
+
+    def __init__(self, task_type: str) -> None:
+        super().__init__(f"handler not found for task {task_type!r}")
+        self.task_type = task_type
+
+
+class EnqueueError(LongshoreError):
+    """Redis was reached and the task was not created."""
+
+    def __init__(self, message: str, *, queue: str, task_id: str) -> None:
+        super().__init__(message)
+        self.queue = queue
+        self.task_id = task_id
+
+
+class DuplicateTask(EnqueueError):
+    """A task of the same type, payload and queue holds the unique lock."""
+
+
+class TaskIDConflict(EnqueueError):
+    """A task of the same id exists in the queue, in whatever state."""
+
+
+class NotFound(LongshoreError, LookupError):
+    """A queue or task that is not there."""
+
+
+class QueueNotFound(NotFound):
+    """No queue of that name is registered in Redis."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r} does not exist")
+        self.queue = queue
+
+
+class TaskNotFound(NotFound):
+    """The queue has no task of that id."""
+
+    def __init__(self, queue: str, task_id: str) -> None:
+        super().__init__(f"queue {queue!r} has no task {task_id!r}")
+        self.queue = queue
+        self.task_id = task_id
+
+
+class InvalidData(LongshoreError):
+    """Bytes in Redis that the protocol cannot read."""
+
+
+class WrongType(InvalidData):
+    """A key holds another Redis type than the protocol's."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}")
+        self.key = key
+
+
+class BrokerUnavailable(LongshoreError):
+    """Redis cannot be reached, refuses the credentials, or does not answer in time."""
+
+
+class HandlerSignal(LongshoreError):
+    """Raised by a handler (or on its behalf) to say what shall become of the task."""
+
+
+class SkipRetry(HandlerSignal):
+    """Archive the task now, whatever retries are left (Asynq's SkipRetry)."""
+
+    def __init__(self, message: str = "skip retry for the task") -> None:
+        super().__init__(message)
+
+
+class PayloadError(SkipRetry):
+    """The payload does not fit the handler's parameter. A retry would meet the same bytes, so the task is archived."""

@@ -1,0 +1,1 @@
+"""Judgement as pure functions: retry or archive, which queue first, which tick is due. No I/O, no clock."""
