@@ -1,0 +1,116 @@
+"""What the operator has seen, as the plan's input. Frozen values; the ``observe`` package makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from longshore.protocol.snapshots import BrokerSnapshot
+from longshore_operator.api.broker import Broker
+from longshore_operator.api.periodic_task import PeriodicTask
+from longshore_operator.api.queue import Queue
+from longshore_operator.api.worker_pool import WorkerPool
+
+Manifest = Mapping[str, Any]  # a Kubernetes object as the API server sends it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecretReading:
+    """The Secret key a Broker names. The value itself never enters the plan."""
+
+    found: bool
+    version: str | None = None  # changes whenever the value does (a digest keyed to the object's uid, not the value)
+    problem: str | None = None  # when not found: which Secret or key is missing, and the fix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerReading:
+    """The last poll of one Broker's Redis. A failed poll is not a reading of zero: ``snapshot`` stays the last good one."""
+
+    snapshot: BrokerSnapshot | None = None  # the last good poll; None before the first
+    read_at: datetime | None = None  # when that poll ended
+    failures: int = 0  # polls failed since
+    failing_since: datetime | None = None
+    error: str | None = None  # Redis' or the network's own reason; None when the last poll succeeded
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the last poll succeeded."""
+        return self.snapshot is not None and self.error is None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildDeployment:
+    """A Deployment of the name we would use, ours or not."""
+
+    manifest: Manifest
+    owned: bool  # its controller owner reference is our object (by uid)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodReading:
+    """A pod of a worker pool."""
+
+    name: str  # equals the host that its worker's heartbeat gives
+    phase: str  # Pending | Running | Succeeded | Failed | Unknown
+    ready: bool
+    terminating: bool
+    deletion_cost: int | None = None  # the annotation as it stands
+    waiting_reason: str | None = None  # of the worker container, e.g. ImagePullBackOff, CrashLoopBackOff
+    waiting_message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedBroker:
+    """Everything the plan of a Broker may look at."""
+
+    reading: BrokerReading
+    secret: SecretReading | None  # None: the Broker names no Secret
+    scheduler: ChildDeployment | None
+    users: tuple[str, ...] = ()  # objects that refer to it, as "Queue/critical", sorted
+    periodic_tasks: tuple[PeriodicTask, ...] = ()  # of this Broker, by name
+    apply_error: str | None = None  # the API server's message when it last refused the scheduler's Deployment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedQueue:
+    """Everything the plan of a Queue may look at."""
+
+    broker: Broker | None
+    reading: BrokerReading
+    rivals: tuple[Queue, ...] = ()  # other Queue objects of the same Broker and queueName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolMemory:
+    """What one pool's decision must remember between polls. Kept by the operator's process, never by Kubernetes."""
+
+    observed_since: datetime  # when this process first planned the pool; no shrink before one full window after it
+    demands: tuple[tuple[datetime, int], ...] = ()  # past demands within the stabilization window, oldest first
+    idle_since: datetime | None = None  # since when nothing waits, runs or is due
+    last_scale_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedPool:
+    """Everything the plan of a WorkerPool may look at."""
+
+    broker: Broker | None
+    reading: BrokerReading
+    secret: SecretReading | None
+    deployment: ChildDeployment | None
+    pods: tuple[PodReading, ...] = ()
+    sharing: tuple[WorkerPool, ...] = ()  # the other pools of the same Broker that serve one of its queues
+    memory: PoolMemory | None = None  # None: never planned by this process
+    apply_error: str | None = None  # the API server's message when it last refused the Deployment (of this generation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservedPeriodicTask:
+    """Everything the plan of a PeriodicTask may look at."""
+
+    broker: Broker | None
+    reading: BrokerReading
+    scheduler: ChildDeployment | None
