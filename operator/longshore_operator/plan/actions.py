@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longshore.protocol.periodic import PeriodicEntry
+
 from longshore_operator.plan.observed import PoolMemory
 
 

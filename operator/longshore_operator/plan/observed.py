@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from longshore.protocol.snapshots import BrokerSnapshot
+
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.api.queue import Queue
@@ -27,7 +28,7 @@ class SecretReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerReading:
-    """The last poll of one Broker's Redis. A failed poll is not a reading of zero: ``snapshot`` stays the last good one."""
+    """The last polls of one Broker's Redis. A failed one is not a reading of zero: ``snapshot`` stays the last good."""
 
     snapshot: BrokerSnapshot | None = None  # the last good poll; None before the first
     read_at: datetime | None = None  # when that poll ended
