@@ -1,0 +1,164 @@
+"""Every Redis key and channel, each built by one named function and nowhere else.
+
+Keys of one queue share the hash tag ``{<queue>}``, so that one script may touch them together in a Redis Cluster.
+Those under ``asynq:`` are Asynq's; those under ``longshore:`` are ours, and Go peers ignore them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+
+# -- Asynq's, of the whole Redis ---------------------------------------------------------------------------------------
+
+QUEUES = "asynq:queues"  # set of queue names
+SERVERS = "asynq:servers"  # zset: server key → when it expires, s
+WORKERS = "asynq:workers"  # zset: workers key → when it expires, s
+SCHEDULERS = "asynq:schedulers"  # zset: scheduler key → when it expires, s
+CANCEL_CHANNEL = "asynq:cancel"  # pub/sub; a message is a bare task id
+
+SERVER_PREFIX = "asynq:servers:"
+WORKERS_PREFIX = "asynq:workers:"
+
+
+def server(host: str, pid: int, server_id: str) -> str:
+    """String: a server's ServerInfo."""
+    return f"asynq:servers:{{{host}:{pid}:{server_id}}}"
+
+
+def workers(host: str, pid: int, server_id: str) -> str:
+    """Hash: task id → WorkerInfo, one field a running task."""
+    return f"asynq:workers:{{{host}:{pid}:{server_id}}}"
+
+
+def workers_of(server_key: str) -> str:
+    """The workers key of the server whose key is ``server_key``."""
+    return WORKERS_PREFIX + server_key.removeprefix(SERVER_PREFIX)
+
+
+def scheduler(scheduler_id: str) -> str:
+    """List of SchedulerEntry."""
+    return f"asynq:schedulers:{{{scheduler_id}}}"
+
+
+def scheduler_history(entry_id: str) -> str:
+    """Zset: SchedulerEnqueueEvent → when, s."""
+    return f"asynq:scheduler_history:{entry_id}"
+
+
+# -- Asynq's, of one queue ---------------------------------------------------------------------------------------------
+
+
+def queue_prefix(queue: str) -> str:
+    """What all of a queue's keys begin with."""
+    return f"asynq:{{{queue}}}:"
+
+
+def task_prefix(queue: str) -> str:
+    """A task's key without its id."""
+    return f"asynq:{{{queue}}}:t:"
+
+
+def task(queue: str, task_id: str) -> str:
+    """Hash: the task."""
+    return f"asynq:{{{queue}}}:t:{task_id}"
+
+
+def pending(queue: str) -> str:
+    """List of ids; taken from the tail."""
+    return f"asynq:{{{queue}}}:pending"
+
+
+def active(queue: str) -> str:
+    """List of ids."""
+    return f"asynq:{{{queue}}}:active"
+
+
+def lease(queue: str) -> str:
+    """Zset: id → when its lease ends, s."""
+    return f"asynq:{{{queue}}}:lease"
+
+
+def scheduled(queue: str) -> str:
+    """Zset: id → when it is due, s."""
+    return f"asynq:{{{queue}}}:scheduled"
+
+
+def retry(queue: str) -> str:
+    """Zset: id → its next attempt, s."""
+    return f"asynq:{{{queue}}}:retry"
+
+
+def archived(queue: str) -> str:
+    """Zset: id → when it was archived, s."""
+    return f"asynq:{{{queue}}}:archived"
+
+
+def completed(queue: str) -> str:
+    """Zset: id → when its retention ends, s."""
+    return f"asynq:{{{queue}}}:completed"
+
+
+def paused(queue: str) -> str:
+    """String: when the queue was paused, s. Only its existence counts."""
+    return f"asynq:{{{queue}}}:paused"
+
+
+def processed_total(queue: str) -> str:
+    """Integer: attempts ever, failed ones included."""
+    return f"asynq:{{{queue}}}:processed"
+
+
+def failed_total(queue: str) -> str:
+    """Integer: failed attempts ever."""
+    return f"asynq:{{{queue}}}:failed"
+
+
+def processed(queue: str, day: date) -> str:
+    """Integer: attempts of a UTC day, failed ones included."""
+    return f"asynq:{{{queue}}}:processed:{day:%Y-%m-%d}"
+
+
+def failed(queue: str, day: date) -> str:
+    """Integer: failed attempts of a UTC day."""
+    return f"asynq:{{{queue}}}:failed:{day:%Y-%m-%d}"
+
+
+def groups(queue: str) -> str:
+    """Set of group names."""
+    return f"asynq:{{{queue}}}:groups"
+
+
+def group_prefix(queue: str) -> str:
+    """A group's key without its name."""
+    return f"asynq:{{{queue}}}:g:"
+
+
+def group(queue: str, name: str) -> str:
+    """Zset: id → when it joined, s."""
+    return f"asynq:{{{queue}}}:g:{name}"
+
+
+def unique(queue: str, task_type: str, payload: bytes | None) -> str:
+    """String: id of the task that holds the lock. An absent payload and an empty one are two different keys."""
+    # MD5 because the peers compute the same key; nothing secret rests on it
+    digest = "" if payload is None else hashlib.md5(payload, usedforsecurity=False).hexdigest()
+    return f"asynq:{{{queue}}}:unique:{task_type}:{digest}"
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def periodic_entries(scope: str) -> str:
+    """Hash: name → PeriodicEntry as JSON. Written by whoever declares them, read by schedulers."""
+    return f"longshore:periodic:{scope}"
+
+
+def tick_record(queue: str, entry_id: str) -> str:
+    """Hash: an entry's TickRecord. Beside the queue, because a tick creates the task and its record in one script."""
+    return f"longshore:{{{queue}}}:periodic:{entry_id}"
+
+
+def scheduler_lease(scope: str) -> str:
+    """String with a lifetime: the active scheduler."""
+    return f"longshore:scheduler:{scope}"

@@ -1,0 +1,110 @@
+"""What was read from Redis at one moment, as frozen values: for people, and for code that judges without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from longshore.protocol.messages import ServerInfo, TaskMessage, WorkerInfo
+from longshore.protocol.periodic import TickRecord
+from longshore.protocol.states import TaskState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueSnapshot:
+    """One queue's depth, all of one moment."""
+
+    name: str
+    pending: int = 0  # tasks waiting to be taken
+    active: int = 0  # tasks being run
+    scheduled: int = 0
+    retry: int = 0
+    archived: int = 0
+    completed: int = 0
+    aggregating: int = 0  # tasks in the groups that are listed
+    due: int = 0  # of scheduled and retry, those whose time has come (a server's forwarder will move them)
+    paused_at: datetime | None = None  # None: not paused
+    # When the next task to be taken became pending. None: the queue is empty, or the time was not recorded
+    # (Asynq records it on enqueue and forward only).
+    oldest_pending_at: datetime | None = None
+    processed_today: int = 0  # attempts since midnight UTC, failed ones included
+    failed_today: int = 0  # failed attempts since midnight UTC
+    problem: str | None = None  # why the queue cannot be read (a key of another type); every count is 0 then
+
+    @property
+    def paused(self) -> bool:
+        """No task is taken while a queue is paused."""
+        return self.paused_at is not None
+
+    @property
+    def size(self) -> int:
+        """Tasks in all seven states."""
+        return (
+            self.pending + self.active + self.scheduled + self.retry + self.archived + self.completed + self.aggregating
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSnapshot:
+    """A live worker server and what it runs."""
+
+    info: ServerInfo
+    workers: tuple[WorkerInfo, ...] = ()  # oldest attempt first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerLease:
+    """Who is the active scheduler of a scope."""
+
+    holder: str  # <host>:<pid>:<uuid>
+    since: datetime  # when it became active
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BrokerSnapshot:
+    """Everything the operator polls of one Redis."""
+
+    redis_version: str
+    latency: timedelta  # of the first round trip
+    queues: Mapping[str, QueueSnapshot]  # every queue that was asked for
+    servers: tuple[ServerSnapshot, ...] = ()  # by host, then id
+    scheduler: SchedulerLease | None = None  # None: no scheduler is active, or no scope was given
+    entries: Mapping[str, bytes] = field(default_factory=dict)  # PeriodicTask name to the entry's JSON as found
+    ticks: Mapping[str, TickRecord] = field(default_factory=dict)  # PeriodicTask name to its record, if there is one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskInfo:
+    """A task and where it is."""
+
+    message: TaskMessage
+    state: TaskState
+    next_process_at: datetime | None = None  # scheduled and retry: its time; pending: now; otherwise None
+    result: bytes | None = None  # what the handler stored
+    orphaned: bool = False  # active with a lapsed lease: its server is gone or cut off
+
+    @property
+    def id(self) -> str:
+        return self.message.id
+
+    @property
+    def type(self) -> str:
+        return self.message.type
+
+    @property
+    def queue(self) -> str:
+        return self.message.queue
+
+    @property
+    def payload(self) -> bytes:
+        return self.message.payload or b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueDay:
+    """A queue's counters of one UTC day."""
+
+    date: date
+    processed: int  # attempts, failed ones included
+    failed: int
