@@ -1,0 +1,67 @@
+# Every target sets up what it needs; on a new machine `make demo` and `make test` are enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONPATH := dev
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+# -- set-up ------------------------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: .venv/.ready ## Make .venv with the pinned dependencies
+
+.venv/.ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || dev/packages.sh python3-venv
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.PHONY: packages
+packages: ## Install redis-server, for the tests
+	@command -v redis-server >/dev/null || dev/packages.sh redis-server
+
+.PHONY: lock
+lock: setup ## Pin the dependencies of pyproject.toml anew
+	dev/lock.sh
+
+include $(wildcard dev/cluster.mk dev/demo.mk)
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: setup ## Style, types and the layers between modules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: test-unit
+test-unit: setup packages ## Everything that needs no Kubernetes
+	$(BIN)/pytest -m "not cluster and not node" -n 2 --dist loadfile
+
+.PHONY: test-cluster
+test-cluster: cluster-build ## The operator and the API on a real control plane
+	$(BIN)/pytest -m "cluster and not node" -n 2 --dist loadfile
+
+.PHONY: test-node
+test-node: cluster-build ## The journeys on a real node
+	$(BIN)/pytest -m node
+
+.PHONY: test
+test: ## Everything: lint, unit tests, the real control plane, the journeys on a node
+	dev/test.sh
+
+.PHONY: bench
+bench: setup packages ## Every figure that needs no cluster
+	$(BIN)/python benchmarks/throughput.py
+
+.PHONY: fmt
+fmt: setup ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
