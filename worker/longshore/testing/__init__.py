@@ -1,0 +1,10 @@
+"""For tests of applications and of Longshore itself: a real Redis, its whole content as a value, and messages.
+
+Everything here talks to a real Redis; there is no in-memory double, because what matters in it are the scripts.
+"""
+
+from longshore.testing.keyspace import KeySpace, read_keyspace, read_lifetimes, seed_keyspace
+from longshore.testing.messages import new_message
+from longshore.testing.redis_server import RedisServer
+
+__all__ = ["KeySpace", "RedisServer", "new_message", "read_keyspace", "read_lifetimes", "seed_keyspace"]

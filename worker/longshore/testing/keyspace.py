@@ -1,0 +1,53 @@
+"""The whole content of a Redis as one value: to seed it, act once, and compare everything, unchanged keys included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import redis
+
+Value: TypeAlias = bytes | list[bytes] | set[bytes] | dict[bytes, bytes] | dict[bytes, float]
+
+KeySpace: TypeAlias = dict[str, Any]
+"""Key to value: str or bytes (string), list (list), set (set), dict of bytes or str (hash), dict of numbers (zset)."""
+
+
+def read_keyspace(client: redis.Redis) -> KeySpace:
+    """Everything in the client's database. Strings and members are bytes, scores are floats."""
+    content: KeySpace = {}
+    for key in client.scan_iter(count=1000):
+        kind = client.type(key)
+        content[key.decode()] = _READERS[kind](client, key)
+    return content
+
+
+def read_lifetimes(client: redis.Redis) -> dict[str, int]:
+    """When each key that has a lifetime expires, in Unix seconds."""
+    times = {key.decode(): client.expiretime(key) for key in client.scan_iter(count=1000)}
+    return {key: time for key, time in times.items() if time >= 0}
+
+
+def seed_keyspace(client: redis.Redis, content: Mapping[str, Any]) -> None:
+    """Write ``content`` (the shape of read_keyspace; text may stand for bytes). Other keys stay."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            if all(isinstance(score, (int, float)) for score in value.values()):
+                client.zadd(key, value)
+            else:
+                client.hset(key, mapping=value)
+        elif isinstance(value, list):
+            client.rpush(key, *value)
+        elif isinstance(value, (set, frozenset)):
+            client.sadd(key, *value)
+        else:
+            client.set(key, value)
+
+
+_READERS: Mapping[Any, Any] = {
+    b"string": lambda client, key: client.get(key),
+    b"list": lambda client, key: client.lrange(key, 0, -1),
+    b"set": lambda client, key: client.smembers(key),
+    b"hash": lambda client, key: client.hgetall(key),
+    b"zset": lambda client, key: dict(client.zrange(key, 0, -1, withscores=True)),
+}

@@ -1,0 +1,138 @@
+"""A real redis-server of one's own, on a free loopback port."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+_PR_SET_PDEATHSIG = 1
+
+
+class RedisServer:
+    """Runs ``redis-server`` as a child that dies with its parent, without persistence, on 127.0.0.1.
+
+    A context manager. ``stop`` and ``start`` may be repeated: the port stays the same, the content does not.
+    """
+
+    def __init__(self, *arguments: str, executable: str = "redis-server") -> None:
+        """``arguments`` are appended to the command line, such as ``--requirepass secret``."""
+        self._arguments = arguments
+        self._executable = executable
+        self._directory = Path(tempfile.mkdtemp(prefix="longshore-redis-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.host = "127.0.0.1"
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The URL of database 0."""
+        return f"redis://{self.host}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    @property
+    def log(self) -> str:
+        """What the server has logged."""
+        return (self._directory / "redis.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises RuntimeError with the server's log when it does not in 10 s."""
+        for _ in range(5):
+            port = self.port or _free_port()
+            if self._start_on(port):
+                self.port = port
+                return
+            if self.port:
+                break
+        raise RuntimeError(f"redis-server does not start:\n{self.log}")
+
+    def stop(self) -> None:
+        """Stop it, at once. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            # a frozen server would not see SIGTERM
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def freeze(self) -> None:
+        """Let it answer nothing while its connections stay open, until ``thaw``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """End ``freeze``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop it and remove its files."""
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start_on(self, port: int) -> bool:
+        libc = ctypes.CDLL(None, use_errno=True)
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # the parent has died in between
+                os._exit(1)
+
+        self._process = subprocess.Popen(
+            [
+                self._executable,
+                *("--port", str(port), "--bind", self.host, "--save", "", "--appendonly", "no", "--daemonize", "no"),
+                *("--dir", str(self._directory), "--logfile", str(self._directory / "redis.log")),
+                *self._arguments,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+        )
+        give_up_at = time.monotonic() + 10
+        while time.monotonic() < give_up_at:
+            if self._process.poll() is not None:
+                self._process = None
+                return False
+            if _answers(self.host, port):
+                return True
+            time.sleep(0.01)
+        self.stop()
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1) as connection:
+        connection.sendall(b"PING\r\n")
+        # +PONG, or -NOAUTH … from a server with a password
+        return connection.recv(1) in (b"+", b"-")
+    return False
