@@ -1,0 +1,46 @@
+{{/*
+What the operator may do in the namespaces it serves. No verb or resource is a wildcard; Secrets are only read, one by
+one, by the name that a Broker gives: the operator cannot list them.
+*/}}
+{{- define "longshore.rules" -}}
+- apiGroups: [longshore.dev]
+  resources: [brokers, queues, workerpools, periodictasks]
+  verbs: [get, list, watch]
+# The finalizer that holds a Broker while it is in use.
+- apiGroups: [longshore.dev]
+  resources: [brokers]
+  verbs: [patch]
+- apiGroups: [longshore.dev]
+  resources: [brokers/status, queues/status, workerpools/status, periodictasks/status]
+  verbs: [patch]
+# Owner references that block the owner's deletion, where the cluster checks them (OwnerReferencesPermissionEnforcement).
+- apiGroups: [longshore.dev]
+  resources: [brokers/finalizers, workerpools/finalizers]
+  verbs: [update]
+# The workers' and the schedulers' Deployments. Server-side apply is a patch, and a create when there is none yet.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+# Which workers are busy; the pod-deletion-cost annotation before a shrink.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+# The Redis password that a Broker names.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{/* The leader's Lease, in the operator's own namespace. A create cannot be limited to a name. */}}
+{{- define "longshore.leaseRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [longshore-operator]
+  verbs: [get, update, patch]
+{{- end -}}
