@@ -15,7 +15,8 @@ LongshoreError
 ├── BrokerUnavailable        Redis cannot be reached or does not answer in time; repeat later
 └── HandlerSignal            raised by handlers to say what shall become of the task
     ├── SkipRetry                archive it now
-    └── PayloadError             the payload does not fit the handler's parameter: archive it now
+    │   └── PayloadError             the payload does not fit the handler's parameter
+    └── RevokeTask               drop it now, as if it had succeeded
 """
 
 
@@ -111,3 +112,10 @@ class SkipRetry(HandlerSignal):
 
 class PayloadError(SkipRetry):
     """The payload does not fit the handler's parameter. A retry would meet the same bytes, so the task is archived."""
+
+
+class RevokeTask(HandlerSignal):
+    """Drop the task now: no retry, not kept, not counted as failed (Asynq's RevokeTask)."""
+
+    def __init__(self, message: str = "revoke task") -> None:
+        super().__init__(message)

@@ -1,0 +1,115 @@
+"""What a handler may know and do besides its payload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from datetime import datetime
+from typing import Any
+
+from longshore.errors import InvalidOption
+from longshore.protocol.messages import TaskMessage
+
+ResultWriter = Callable[[bytes], Awaitable[bool]]
+
+_logger = logging.getLogger("longshore.task")
+
+
+class _TaskLogger(logging.LoggerAdapter[logging.Logger]):
+    """Keeps the handler's own extra fields; the standard adapter replaces them before Python 3.13."""
+
+    def process(self, msg: object, kwargs: MutableMapping[str, Any]) -> tuple[object, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        return msg, kwargs
+
+
+class Context:
+    """One attempt of one task. Made by the server, given to the handler; not for reuse after the handler ended."""
+
+    __slots__ = ("_cancelled", "_deadline", "_logger", "_loop", "_message", "_write_result")
+
+    def __init__(
+        self,
+        message: TaskMessage,
+        *,
+        deadline: datetime,
+        write_result: ResultWriter,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._message = message
+        self._deadline = deadline
+        self._write_result = write_result
+        self._loop = loop
+        self._cancelled = False
+        self._logger: logging.LoggerAdapter[logging.Logger] | None = None
+
+    @property
+    def task_id(self) -> str:
+        """Unique within its queue."""
+        return self._message.id
+
+    @property
+    def type(self) -> str:
+        """The task's type; a handler registered for a prefix sees the whole."""
+        return self._message.type
+
+    @property
+    def queue(self) -> str:
+        """The queue it was taken from."""
+        return self._message.queue
+
+    @property
+    def retried(self) -> int:
+        """Failed attempts before this one."""
+        return self._message.retried
+
+    @property
+    def max_retry(self) -> int:
+        """Retries in all; this is the last attempt when ``retried == max_retry``."""
+        return self._message.max_retry
+
+    @property
+    def deadline(self) -> datetime:
+        """When this attempt is cut off (aware, UTC)."""
+        return self._deadline
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The producer's headers."""
+        return self._message.headers
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt was told to end: deadline, cancellation, lost lease or shutdown.
+
+        Async handlers are cancelled anyway. A plain function runs in a thread, which nobody can stop from outside:
+        a long one asks this now and then, and returns.
+        """
+        return self._cancelled
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger that adds the task's id, type and queue to each record."""
+        if self._logger is None:
+            fields = {"task_id": self.task_id, "task_type": self.type, "queue": self.queue}
+            self._logger = _TaskLogger(_logger, fields)
+        return self._logger
+
+    async def write_result(self, result: bytes | str) -> bool:
+        """Store bytes that inspectors show beside the task, replacing earlier ones. For async handlers.
+
+        False: the attempt no longer owns the task (cancelled, or its lease is lost) and nothing was written.
+        Raises BrokerUnavailable when Redis does not answer.
+        """
+        if isinstance(result, str):
+            result = result.encode()
+        elif not isinstance(result, bytes | bytearray | memoryview):
+            raise InvalidOption("result", f"must be bytes or str, not {type(result).__name__}")
+        if self._cancelled:
+            return False
+        return await self._write_result(bytes(result))
+
+    def write_result_from_thread(self, result: bytes | str) -> bool:
+        """The same for plain functions: waits until it is written."""
+        return asyncio.run_coroutine_threadsafe(self.write_result(result), self._loop).result()

@@ -1,0 +1,42 @@
+"""Which queue is asked first (asynq-protocol §4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from random import Random
+
+from longshore.errors import InvalidOption
+
+
+def strict_order(queues: Mapping[str, int]) -> tuple[str, ...]:
+    """Queues by descending priority; equals in the order given."""
+    return tuple(sorted(queues, key=lambda queue: -queues[queue]))
+
+
+def weighted_order(queues: Mapping[str, int], *, among: Collection[str], random: Random) -> list[str]:
+    """The queues of ``among`` in a random order: each is next with probability weight / weights left.
+
+    The same distribution as Asynq's (repeat each name by its weight, shuffle, keep first occurrences), drawn directly.
+    """
+    left = [queue for queue in queues if queue in among]
+    order = []
+    while len(left) > 1:
+        (chosen,) = random.choices(left, weights=[queues[queue] for queue in left])
+        left.remove(chosen)
+        order.append(chosen)
+    return order + left
+
+
+def checked_queues(queues: Mapping[str, int]) -> dict[str, int]:
+    """The queues with their priorities, or InvalidOption naming the one that cannot be used.
+
+    Asynq drops blank names and priorities below 1 silently; a queue nobody serves is better said at once.
+    """
+    if not queues:
+        raise InvalidOption("queues", "give at least one queue, e.g. default=1")
+    for queue, priority in queues.items():
+        if not queue.strip():
+            raise InvalidOption("queues", "a queue name is blank")
+        if isinstance(priority, bool) or not isinstance(priority, int) or not 1 <= priority <= 2**31 - 1:
+            raise InvalidOption("queues", f"the priority of {queue!r} is {priority!r}; give a whole number from 1")
+    return dict(queues)
