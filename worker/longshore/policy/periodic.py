@@ -1,0 +1,162 @@
+"""When a periodic entry runs: its schedule's ticks, and which of them are due.
+
+Ticks are whole seconds and the same for whoever computes them: cron ticks follow the wall clock of their zone
+(:mod:`longshore.policy.cron_ticks`), ``@every`` ticks lie at ``since + k·interval``. So two schedulers agree on which
+ticks there are, and the guarantee of at most one task a tick rests on that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from longshore.errors import InvalidOption
+from longshore.policy.cron_dialect import EveryInterval, read_schedule
+from longshore.policy.cron_ticks import CronTicks
+from longshore.protocol.periodic import CatchUp
+
+MAX_CATCH_UP = 100  # ticks that CatchUp.ALL runs at most; the older ones count as missed
+ON_TIME = timedelta(seconds=10)  # how late a tick may be without counting as made up: a standby's takeover fits in it
+
+
+class _Ticks(Protocol):
+    """The ticks of one rule, in Unix seconds."""
+
+    def after(self, time: int) -> int | None: ...
+    def count(self, low: int, high: int) -> int: ...
+    def newest(self, low: int, high: int, limit: int) -> list[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A schedule that was understood."""
+
+    text: str  # as given
+    time_zone: str | None  # that holds: the text's own prefix, else the one given beside it; None: UTC
+    spec: str  # the text with its zone as a prefix, as Asynq's readers show it
+    _rule: CronTicks | int = field(repr=False, compare=False)  # an int: @every so many seconds
+
+    @classmethod
+    def parse(cls, text: str, time_zone: str | None = None) -> Schedule:
+        """Understand a schedule. A TZ= or CRON_TZ= prefix in ``text`` wins over ``time_zone``.
+
+        Raises InvalidOption for the field ``schedule`` or ``timeZone``.
+        """
+        try:
+            read = read_schedule(text)
+        except ValueError as error:
+            raise InvalidOption("schedule", str(error)) from error
+        zones = [("timeZone", time_zone), ("schedule", read.zone)]
+        loaded = {name: _load_zone(name, where) for where, name in zones if name is not None}
+        name = time_zone if read.zone is None else read.zone
+        return cls(
+            text=text,
+            time_zone=name,
+            spec=text if name is None or read.zone is not None else f"CRON_TZ={name} {text}",
+            _rule=read.rule.seconds
+            if isinstance(read.rule, EveryInterval)
+            else CronTicks(read.rule, _UTC if name is None else loaded[name]),
+        )
+
+    def next_after(self, time: datetime, since: datetime) -> datetime | None:
+        """The first tick later than both ``time`` and ``since``; None when none comes for five years."""
+        found = self._ticks(since).after(max(math.floor(time.timestamp()), _whole_second(since)))
+        return None if found is None else _at(found)
+
+    def _ticks(self, since: datetime) -> _Ticks:
+        if isinstance(self._rule, int):
+            return _EveryTicks(since=_whole_second(since), interval=self._rule)
+        return self._rule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Due:
+    """What is to be done about an entry's ticks now."""
+
+    run: tuple[datetime, ...] = ()  # ticks to enqueue, oldest first
+    missed: int = 0  # ticks to give up; all are older than those of ``run``
+    newest: datetime | None = None  # the newest tick until now, run or missed; None: none since the last one recorded
+    next_at: datetime | None  # the first tick that lies ahead; None: none within five years
+
+
+def due(
+    schedule: Schedule,
+    *,
+    since: datetime,
+    last_tick: datetime | None,
+    now: datetime,
+    starting_deadline: timedelta | None,
+    catch_up: CatchUp,
+) -> Due:
+    """Which ticks later than ``since`` and ``last_tick`` run at ``now``, and how many are given up.
+
+    No tick later than ``starting_deadline`` after its time runs. Of the others ``CatchUp.LATEST`` runs the newest,
+    ``ALL`` the newest 100, and ``NONE`` the newest if it is on time, that is not later than 10 seconds.
+    """
+    ticks = schedule._ticks(since)
+    start = _whole_second(since if last_tick is None else max(since, last_tick))
+    moment = math.floor(now.timestamp())
+    first = ticks.after(start)
+    if first is None or first > moment:
+        return Due(next_at=None if first is None else _at(first))
+
+    lateness = starting_deadline
+    if catch_up is CatchUp.NONE:
+        lateness = ON_TIME if lateness is None else min(lateness, ON_TIME)
+    # The oldest second that may still run. Counted from `now` with its fraction: a deadline of 5 s ends 5.0 s later.
+    oldest = start if lateness is None else max(start, math.ceil(now.timestamp() - lateness.total_seconds()) - 1)
+    run = ticks.newest(oldest, moment, MAX_CATCH_UP if catch_up is CatchUp.ALL else 1)
+    newest = run[-1] if run else ticks.newest(start, moment, 1)[0]
+    upcoming = ticks.after(moment)
+    return Due(
+        run=tuple(_at(tick) for tick in run),
+        missed=ticks.count(start, moment) - len(run),
+        newest=_at(newest),
+        next_at=None if upcoming is None else _at(upcoming),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _EveryTicks:
+    """The ticks of ``@every``: since + k·interval, k ≥ 1."""
+
+    since: int
+    interval: int
+
+    def after(self, time: int) -> int | None:
+        return self.since + self.interval * (self._number(time) + 1)
+
+    def count(self, low: int, high: int) -> int:
+        return max(0, self._number(high) - self._number(low))
+
+    def newest(self, low: int, high: int, limit: int) -> list[int]:
+        last, count = self._number(high), min(limit, self.count(low, high))
+        return [self.since + self.interval * number for number in range(last - count + 1, last + 1)]
+
+    def _number(self, time: int) -> int:
+        """How many ticks there are until ``time``."""
+        return max(0, (time - self.since) // self.interval)
+
+
+_UTC = ZoneInfo("UTC")
+
+
+def _load_zone(name: str, field: str) -> ZoneInfo:
+    # "Local" would be the zone of whichever machine runs the scheduler; the other two are no zones but files.
+    if name and name not in ("Local", "localtime", "posixrules") and not name.startswith(("posix/", "right/")):
+        try:
+            return ZoneInfo(name)
+        except (ValueError, OSError, LookupError):  # an unknown name, a directory, a path that leads outside
+            pass
+    raise InvalidOption(field, f"unknown time zone {name!r}; write an IANA name like 'Europe/Berlin' or 'Etc/UTC'")
+
+
+def _whole_second(time: datetime) -> int:
+    return math.floor(time.timestamp())
+
+
+def _at(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
