@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from localcluster.fixtures import control_plane
 from longshore.testing import RedisServer
+
+__all__ = ["control_plane", "redis_client", "redis_server", "redis_url"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,43 @@
+"""pytest fixtures: `control_plane` and `node_cluster`, both for the whole session.
+
+Under pytest-xdist every worker has a control plane of its own. There is one cluster with a node: workers take turns,
+so its tests belong on one worker (`@pytest.mark.xdist_group("node")`, `--dist loadgroup`).
+
+Where the machine cannot (no root, no Go), tests are skipped with one line that says why; with CI=true or
+LONGSHORE_FAIL_ON_SKIP=1 they fail with that line instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from localcluster import instances
+from localcluster.access import Access
+from localcluster.errors import MachineCannot
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Access]:
+    """A real API server with its controllers and no node, ready in seconds."""
+    with ExitStack() as stack:
+        with _skipped_where_impossible():
+            access = stack.enter_context(instances.control_plane_instance())
+        yield access
+
+
+@contextmanager
+def _skipped_where_impossible() -> Iterator[None]:
+    try:
+        yield
+    except MachineCannot as error:
+        if _skips_are_failures():
+            pytest.fail(f"cannot run here, and skipping is not allowed: {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+def _skips_are_failures() -> bool:
+    return os.environ.get("CI", "").lower() in {"1", "true"} or os.environ.get("LONGSHORE_FAIL_ON_SKIP") == "1"

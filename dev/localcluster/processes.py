@@ -1,0 +1,157 @@
+"""Starting, remembering and stopping exactly our own processes.
+
+A started process is remembered in a small file with its pid *and* the moment it started, because pids come round again:
+a process is only ever signalled when both still agree. Each one gets its own session, so Ctrl-C in a terminal does not
+reach it.
+
+A process may be *tied* to its owner: then the kernel kills it when the owner dies, however the owner dies. Tests tie
+everything; `make cluster` ties nothing, because the cluster must outlive the command. The kernel ties to the thread
+that starts the process, so tied processes must be started from the owner's main thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from localcluster.errors import ClusterError
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process of ours, as remembered on disk."""
+
+    name: str  # what it is, and the stem of its pid and log files
+    pid: int
+    started: int  # clock ticks since boot, field 22 of /proc/PID/stat
+    boot: str  # the boot these ticks count from
+
+    def running(self) -> bool:
+        """Say whether this very process still runs. A zombie does not: it holds nothing but its exit code."""
+        if self.boot != _boot_id():
+            return False
+        try:
+            state, started = _state_and_start(self.pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return started == self.started and state not in "ZX"
+
+    def stop(self, *, grace_s: float) -> None:
+        """Ask it to end, and after `grace_s` seconds end it. Returns once it is gone; harmless when it already was."""
+        self._signal(signal.SIGTERM if grace_s > 0 else signal.SIGKILL)
+        killed_at = time.monotonic() + grace_s
+        while self.running():
+            self._reap()
+            if time.monotonic() > killed_at:
+                self._signal(signal.SIGKILL)
+            time.sleep(0.02)
+        self._reap()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.running():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def _reap(self) -> None:
+        # Only our own children can be reaped; others have another parent that does it.
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+
+
+class ProcessFolder:
+    """The processes of one cluster: `pids/NAME.json` and `logs/NAME.log` under its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pids = folder / "pids"
+        self._logs = folder / "logs"
+
+    def log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def start(self, name: str, argv: Sequence[str | Path], *, tied: bool) -> Process:
+        """Start a process with its output in its log file, and remember it."""
+        self._pids.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        words = [str(word) for word in argv]
+        if tied:
+            words = ["setpriv", "--pdeathsig", "KILL", "--", *words]
+        with self.log(name).open("ab") as log:
+            try:
+                child = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except FileNotFoundError as error:
+                raise ClusterError(f"{words[0]} is not installed (needed for {name})") from error
+        _disown(child)
+        process = Process(name=name, pid=child.pid, started=_state_and_start(child.pid)[1], boot=_boot_id())
+        record = self._pids / f"{name}.json"
+        record.write_text(json.dumps(asdict(process)))
+        return process
+
+    def all(self) -> list[Process]:
+        """Give the remembered processes, oldest first, running or not."""
+        records = sorted(self._pids.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        processes = []
+        for record in records:
+            try:
+                processes.append(Process(**json.loads(record.read_text())))
+            except (ValueError, TypeError):
+                continue  # Written half when its owner was killed; a tied process is gone with that owner.
+        return processes
+
+    def stop_all(self, *, grace_s: float) -> None:
+        """Stop what was started last first, and forget it."""
+        for process in reversed(self.all()):
+            process.stop(grace_s=grace_s)
+            (self._pids / f"{process.name}.json").unlink(missing_ok=True)
+
+    def explain(self, name: str, lines: int = 15) -> str:
+        """Give the end of a log, for an error message."""
+        log = self.log(name)
+        if not log.exists():
+            return f"{name} wrote no log"
+        tail = log.read_text(errors="replace").splitlines()[-lines:]
+        return "\n".join([f"the end of {log}:", *tail])
+
+
+def _disown(child: subprocess.Popen[bytes]) -> None:
+    # The process is followed by its record, not by this object; without this, Python warns when the object goes.
+    child.returncode = 0
+
+
+def _boot_id() -> str:
+    return _BOOT_ID.read_text().strip()
+
+
+def _state_and_start(pid: int) -> tuple[str, int]:
+    # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[19])
+
+
+def children_of(pid: int) -> list[int]:
+    """Give the pids whose parent is `pid`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(entry.name))
+    return found
