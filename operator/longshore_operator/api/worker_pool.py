@@ -1,0 +1,70 @@
+"""WorkerPool: workers of some queues, as many as the backlog needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from longshore_operator.api.broker import DEFAULT_BROKER
+from longshore_operator.api.durations import Duration
+from longshore_operator.api.resource import ApiModel, Resource
+
+
+class WeightedQueue(ApiModel):
+    """A queue in Redis that a pool serves."""
+
+    name: str
+    weight: int = 1  # Asynq's priority: the chance to be asked first, or the rank when priority is strict
+
+
+class ScaleUp(ApiModel):
+    """How fast a count may grow."""
+
+    stabilization: Duration = timedelta(0)  # the lowest demand of this long counts
+    max_step: int | str = "100%"  # replicas, or percent of maxReplicas
+
+
+class ScaleDown(ApiModel):
+    """How fast a count may shrink."""
+
+    stabilization: Duration = timedelta(seconds=60)  # the highest demand of this long counts
+    max_step: int | str = "100%"  # replicas, or percent of maxReplicas
+
+
+class Autoscaling(ApiModel):
+    """The bounds and the manner of scaling by backlog."""
+
+    min_replicas: int = 0
+    max_replicas: int
+    target_per_replica: int | None = None  # tasks waiting or running per replica; None: twice the concurrency
+    scale_up: ScaleUp = Field(default_factory=ScaleUp)
+    scale_down: ScaleDown = Field(default_factory=ScaleDown)
+    zero_after: Duration = timedelta(seconds=120)  # idle time before the step to zero
+    paused: bool = False  # the count stays as it is
+
+
+class WorkerPoolSpec(ApiModel):
+    """What a person asks of a WorkerPool."""
+
+    broker_ref: str = DEFAULT_BROKER
+    queues: tuple[WeightedQueue, ...]
+    strict_priority: bool = False
+    image: str | None = None  # None: the template's
+    app: str | None = None  # module:attribute; None: the image's or the template's own command runs
+    concurrency: int = 20  # tasks one worker runs at once
+    replicas: int = 1  # without autoscaling; what /scale writes
+    drain_seconds: int = 60
+    autoscaling: Autoscaling | None = None
+    template: Mapping[str, Any] | None = None  # a PodTemplateSpec; its container `worker` is ours to complete
+
+
+class WorkerPool(Resource):
+    """A pool of workers."""
+
+    KIND: ClassVar[str] = "WorkerPool"
+    PLURAL: ClassVar[str] = "workerpools"
+
+    spec: WorkerPoolSpec
