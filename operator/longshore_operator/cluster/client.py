@@ -1,0 +1,231 @@
+"""A thin, throttled client of the API server: JSON in, JSON out, typed errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+
+from longshore_operator.cluster.connection import Connection
+from longshore_operator.cluster.resources import Resource
+from longshore_operator.cluster.throttle import TokenBucket
+from longshore_operator.errors import (
+    ApiError,
+    ApiForbidden,
+    ApiUnavailable,
+    ObjectConflict,
+    ObjectGone,
+    ObjectInvalid,
+)
+
+Manifest = dict[str, Any]
+
+FIELD_MANAGER = "longshore"
+_PAGE = 500  # objects a list request
+_REQUESTS_AT_ONCE = 16
+_REQUESTS_A_SECOND = 100.0
+_REQUESTS_BURST = 200
+_TIMEOUT_S = 15.0
+
+
+class ApiClient:
+    """Each method is one request, or one a page, and raises an :class:`ApiError` of the kind that fits.
+
+    Requests wait for a place (16 at once) and for a token (100 a second on average), so that thousands of objects do
+    not flood the API server; ``timeout_s`` counts from the moment a request is sent. ``priority`` skips both waits:
+    for the Lease.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._session = connection.open_session()
+        self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        self._tokens = TokenBucket(
+            rate=_REQUESTS_A_SECOND, burst=_REQUESTS_BURST, clock=asyncio.get_running_loop().time
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. Idempotent."""
+        await self._session.close()
+
+    async def serves(self, resource: Resource) -> bool:
+        """Whether the API server knows the kind (its CustomResourceDefinition is established)."""
+        try:
+            found = await self._request("GET", resource.root)
+        except ObjectGone:
+            return False
+        return any(each.get("name") == resource.plural for each in found.get("resources", ()))
+
+    async def get(
+        self, resource: Resource, namespace: str, name: str, *, priority: bool = False, timeout_s: float = _TIMEOUT_S
+    ) -> Manifest | None:
+        """The object, or None when there is none of that name."""
+        try:
+            return await self._request("GET", resource.path(namespace, name), priority=priority, timeout_s=timeout_s)
+        except ObjectGone:
+            return None
+
+    async def list(self, resource: Resource, namespace: str | None) -> list[Manifest]:
+        """Every object of the kind, in one namespace or (None) in all, by its selector; with kind and apiVersion."""
+        found: list[Manifest] = []
+        query = {"limit": str(_PAGE)}
+        if resource.selector:
+            query["labelSelector"] = resource.selector
+        while True:
+            page = await self._request("GET", resource.path(namespace), query=query)
+            found += (
+                {**item, "apiVersion": resource.api_version, "kind": resource.kind} for item in page.get("items") or ()
+            )
+            proceed = page["metadata"].get("continue")
+            if not proceed:
+                return found
+            query["continue"] = proceed
+
+    async def apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        manifest: Mapping[str, Any],
+        *,
+        subresource: str | None = None,
+    ) -> Manifest:
+        """Server-side apply as the forced owner of the fields given; unknown fields are refused, not dropped."""
+        return await self._request(
+            "PATCH",
+            resource.path(namespace, manifest["metadata"]["name"], subresource),
+            query={"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"},
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def merge(self, resource: Resource, namespace: str, name: str, patch: Mapping[str, Any]) -> Manifest:
+        """JSON merge patch: lists are replaced whole, null removes."""
+        return await self._request(
+            "PATCH",
+            resource.path(namespace, name),
+            query={"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"},
+            body=patch,
+            content_type="application/merge-patch+json",
+        )
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        manifest: Mapping[str, Any],
+        *,
+        priority: bool = False,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Manifest:
+        """Create it. ObjectConflict when there is one of that name."""
+        return await self._request(
+            "POST",
+            resource.path(namespace),
+            query={"fieldManager": FIELD_MANAGER},
+            body=manifest,
+            priority=priority,
+            timeout_s=timeout_s,
+        )
+
+    async def replace(
+        self,
+        resource: Resource,
+        namespace: str,
+        manifest: Mapping[str, Any],
+        *,
+        priority: bool = False,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Manifest:
+        """Replace it, if its resourceVersion is still the one given; ObjectConflict otherwise."""
+        return await self._request(
+            "PUT",
+            resource.path(namespace, manifest["metadata"]["name"]),
+            query={"fieldManager": FIELD_MANAGER},
+            body=manifest,
+            priority=priority,
+            timeout_s=timeout_s,
+        )
+
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
+        """Delete that very object (ObjectConflict when it is another one by now); nothing happens when it is gone."""
+        with contextlib.suppress(ObjectGone):
+            await self._request(
+                "DELETE",
+                resource.path(namespace, name),
+                body={
+                    "apiVersion": "v1",
+                    "kind": "DeleteOptions",
+                    "preconditions": {"uid": uid},
+                    "propagationPolicy": "Background",
+                },
+            )
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, priority: bool) -> AsyncIterator[None]:
+        if priority:
+            yield
+            return
+        await self._tokens.take()
+        async with self._places:
+            yield
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        priority: bool = False,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> Manifest:
+        request = f"{method} {path}"
+        async with self._turn(priority):
+            try:
+                async with self._session.request(
+                    method,
+                    self._connection.server + path,
+                    params=query,
+                    data=None if body is None else json.dumps(body),
+                    headers={"Content-Type": content_type} if body is not None else None,
+                    timeout=aiohttp.ClientTimeout(total=timeout_s),
+                ) as response:
+                    text = await response.text()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise ApiUnavailable(str(error) or "no answer in time", request=request) from error
+        try:
+            answer = json.loads(text) if text else {}
+        except ValueError:
+            answer = {"message": text[:500]}
+        if not isinstance(answer, dict):
+            answer = {"message": str(answer)[:500]}
+        if response.status < 400:
+            return answer
+        raise _error(response, answer, request)
+
+
+def _error(response: aiohttp.ClientResponse, answer: Manifest, request: str) -> ApiError:
+    status = response.status
+    message = str(answer.get("message") or response.reason or f"HTTP {status}")
+    reason = answer.get("reason")
+    if status in (404, 410):
+        return ObjectGone(message, request=request, status=status, reason=reason)
+    if status == 409:
+        return ObjectConflict(message, request=request, status=status, reason=reason)
+    if status in (401, 403):
+        return ApiForbidden(message, request=request, status=status, reason=reason)
+    if status in (400, 413, 415, 422):
+        return ObjectInvalid(message, request=request, status=status, reason=reason)
+    retry_after = response.headers.get("Retry-After", "")
+    return ApiUnavailable(
+        message,
+        request=request,
+        status=status,
+        reason=reason,
+        retry_after_s=float(retry_after) if retry_after.isdigit() else None,
+    )

@@ -1,0 +1,99 @@
+"""Every error that the operator raises on purpose.
+
+OperatorError
+├── SettingsError            a flag or variable that cannot be used: fix it and start again
+├── LoginError               no usable credentials for the API server
+├── LeaseLost                another replica leads, or the Lease could not be renewed: exit, start again as a standby
+├── WatchEnded               the watcher has stopped although nobody asked it to: exit and start again
+├── InvalidResource          an object of ours whose fields cannot be read, whatever stored it
+├── TemplateRefused          the API server does not accept a Deployment we rendered: say so on its owner
+└── ApiError                 any answer of the API server that is not a success
+    ├── ApiUnavailable           no answer, overload or its own failure: try again later
+    ├── ObjectGone               the object (or the whole kind) is not there
+    ├── ObjectConflict           it has changed, or is another one of the same name: read again, decide again
+    ├── ApiForbidden             access control or an admission plugin says no
+    └── ObjectInvalid            the object itself is refused; the message says why
+"""
+
+from __future__ import annotations
+
+
+class OperatorError(Exception):
+    """The root of the tree. ``str()`` of each is one line for a person."""
+
+
+class SettingsError(OperatorError):
+    """A flag or an environment variable that cannot be used."""
+
+
+class LoginError(OperatorError):
+    """No usable credentials for the API server."""
+
+
+class LeaseLost(OperatorError):
+    """This process no longer leads and must stop acting at once."""
+
+
+class WatchEnded(OperatorError):
+    """The watcher has stopped by itself; what it saw last grows stale."""
+
+
+class InvalidResource(OperatorError):
+    """An object of one of our kinds that this version cannot read: stored before a schema became stricter, say."""
+
+    def __init__(self, ref: str, problem: str) -> None:
+        super().__init__(f"{ref}: {problem}")
+        self.ref = ref  # as "Queue/critical"
+        self.problem = problem  # every field that is wrong, and why
+
+
+class TemplateRefused(OperatorError):
+    """The API server refuses a rendered Deployment. ``message`` is its own."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"Deployment {name}: {message}")
+        self.name = name
+        self.message = message
+
+
+class ApiError(OperatorError):
+    """The API server did not do what was asked."""
+
+    def __init__(self, message: str, *, request: str, status: int | None = None, reason: str | None = None) -> None:
+        super().__init__(f"{request}: {message}")
+        self.message = message  # the API server's own words
+        self.request = request  # method and path, for logs
+        self.status = status  # HTTP status; None when there was no answer
+        self.reason = reason  # the Status object's reason, e.g. AlreadyExists
+
+
+class ApiUnavailable(ApiError):
+    """Try again later, unchanged."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request: str,
+        status: int | None = None,
+        reason: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, request=request, status=status, reason=reason)
+        self.retry_after_s = retry_after_s  # what the server asked for
+
+
+class ObjectGone(ApiError):
+    """404 or 410."""
+
+
+class ObjectConflict(ApiError):
+    """409."""
+
+
+class ApiForbidden(ApiError):
+    """401 or 403."""
+
+
+class ObjectInvalid(ApiError):
+    """400, 413 or 422."""

@@ -1,0 +1,67 @@
+"""The operator's settings: each one a flag and an environment variable, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+
+from longshore_operator.errors import SettingsError
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Checked values. ``docs/operator.md`` has the table."""
+
+    namespace: str  # the operator's own, where its Lease is
+    image: str  # of schedulers whose Broker names none
+    watch_namespace: str | None = None  # the only one to serve; None: all
+    lease_name: str = "longshore-operator"
+    identity: str  # of this replica, in the Lease; the pod's name
+    health_host: str = ""  # empty: all interfaces
+    health_port: int = 8080
+    full_list_interval: timedelta = timedelta(minutes=5)
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        namespace: str | None,
+        image: str | None,
+        watch_namespace: str | None = None,
+        lease_name: str = "longshore-operator",
+        identity: str | None = None,
+        health_address: str = ":8080",
+        full_list_seconds: float = 300.0,
+    ) -> Settings:
+        """Check each value. Raises SettingsError that names the flag and the fix."""
+        if not namespace:
+            raise SettingsError("--namespace (LONGSHORE_OPERATOR_NAMESPACE) is needed: where the Lease is kept")
+        for flag, value in (("--namespace", namespace), ("--watch-namespace", watch_namespace)):
+            if value and not _NAMESPACE.fullmatch(value):
+                raise SettingsError(f"{flag}: {value!r} is not a namespace's name")
+        if not image:
+            raise SettingsError("--image (LONGSHORE_IMAGE) is needed: the image that schedulers run")
+        if full_list_seconds < 1:
+            raise SettingsError(f"--full-list-seconds: {full_list_seconds:g} is less than 1")
+        host, port = _address(health_address)
+        return cls(
+            namespace=namespace,
+            image=image,
+            watch_namespace=watch_namespace or None,
+            lease_name=lease_name,
+            identity=identity or socket.gethostname(),
+            health_host=host,
+            health_port=port,
+            full_list_interval=timedelta(seconds=full_list_seconds),
+        )
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"--health-address: {text!r} is not host:port (or :port, for all interfaces)")
+    return host.removeprefix("[").removesuffix("]"), int(port)
