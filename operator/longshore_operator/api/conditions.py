@@ -63,7 +63,7 @@ CONDITIONS: tuple[ConditionType, ...] = (
         kind="WorkerPool",
         type=READY,
         good="True",
-        meaning="The pool's workers run as the spec says: at least one is ready (or none is wanted) and none is failing.",
+        meaning="Workers run as the spec says: at least one is ready, or none is wanted, and none is failing.",
     ),
     ConditionType(
         kind="WorkerPool",

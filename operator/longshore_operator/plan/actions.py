@@ -23,6 +23,19 @@ class ApplyDeployment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScaleDeployment:
+    """Change only the count of a Deployment of ours, while the API server refuses its new template.
+
+    A merge patch of ``spec.replicas`` and of the annotation that says which count we decided (plan.names).
+    """
+
+    name: str
+    uid: str  # precondition: never another one of that name
+    replicas: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeleteDeployment:
     """Delete a Deployment of ours that is no longer wanted."""
 
@@ -67,7 +80,9 @@ class WritePeriodic:
     why: str
 
 
-Action = ApplyDeployment | DeleteDeployment | SetDeletionCost | SetFinalizer | SetPaused | WritePeriodic
+Action = (
+    ApplyDeployment | ScaleDeployment | DeleteDeployment | SetDeletionCost | SetFinalizer | SetPaused | WritePeriodic
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

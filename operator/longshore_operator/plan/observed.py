@@ -88,10 +88,16 @@ class ObservedQueue:
 class PoolMemory:
     """What one pool's decision must remember between polls. Kept by the operator's process, never by Kubernetes."""
 
-    observed_since: datetime  # when this process first planned the pool; no shrink before one full window after it
-    demands: tuple[tuple[datetime, int], ...] = ()  # past demands within the stabilization window, oldest first
+    observed_since: datetime  # when this process first planned the pool
+    replicas: int  # the count that was decided last, or found at the start
+    # Samples of the demand, oldest first, as far as a stabilization window still needs them: `highs` falls from entry to
+    # entry (its first is the window's maximum), `lows` rises. A poll that failed counts as a demand of the count it held.
+    highs: tuple[tuple[datetime, int], ...] = ()
+    lows: tuple[tuple[datetime, int], ...] = ()
     idle_since: datetime | None = None  # since when nothing waits, runs or is due
-    last_scale_at: datetime | None = None
+    shrink_held_since: datetime | None = None  # since when a shrink waits for heartbeats to tell who is busy
+    grown_at: datetime | None = None
+    shrunk_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
