@@ -1,0 +1,50 @@
+"""The Lua scripts: one atomic operation a file, each with its keys, arguments and replies on top.
+
+A script may build further keys of the same queue from a prefix it is given (tasks, locks, groups), as the peers' do:
+they share the queue's hash tag, so they lie in one slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script, ready to be called by its digest."""
+
+    name: str
+    key_types: tuple[str, ...]  # Redis type of each key it declares; "" where it varies. To explain WRONGTYPE
+    body: bytes
+    digest: bytes  # SHA-1 in hex, as EVALSHA wants it
+
+
+def _load(name: str, key_types: str) -> Script:
+    body = resources.files(__name__).joinpath(f"{name}.lua").read_bytes()
+    return Script(name, tuple(key_types.split()), body, hashlib.sha1(body, usedforsecurity=False).hexdigest().encode())
+
+
+# Producers
+ENQUEUE = _load("enqueue", "hash list string")
+SCHEDULE = _load("schedule", "hash zset string")
+ADD_TO_GROUP = _load("add_to_group", "hash zset set string")
+
+# A worker server's taking and giving back
+DEQUEUE = _load("dequeue", "list string list zset")
+SET_ASIDE = _load("set_aside", "list zset zset")
+DONE = _load("done", "list zset string string")
+COMPLETE = _load("complete", "list zset zset string string")
+RETRY = _load("retry", "list zset zset string string string string")
+ARCHIVE = _load("archive", "list zset zset string string string string")
+REQUEUE = _load("requeue", "list zset list")
+WRITE_RESULT = _load("write_result", "hash")
+
+# Background duties
+FORWARD = _load("forward", "zset list set")
+LEASE_EXPIRED = _load("lease_expired", "zset list")
+DELETE_EXPIRED_COMPLETED = _load("delete_expired_completed", "zset")
+PUBLISH_SERVER = _load("publish_server", "string hash")
+PUBLISH_SCHEDULER = _load("publish_scheduler", "list")
+RECORD_ENQUEUE_EVENT = _load("record_enqueue_event", "zset")

@@ -1,0 +1,63 @@
+-- Archive active tasks that get no further attempt, count them as failed, and trim the archive.
+--
+-- KEYS[1] asynq:{<queue>}:active             list
+-- KEYS[2] asynq:{<queue>}:lease              zset
+-- KEYS[3] asynq:{<queue>}:archived           zset
+-- KEYS[4] asynq:{<queue>}:processed:<date>   integer
+-- KEYS[5] asynq:{<queue>}:processed          integer
+-- KEYS[6] asynq:{<queue>}:failed:<date>      integer
+-- KEYS[7] asynq:{<queue>}:failed             integer
+-- ARGV[1] asynq:{<queue>}:t:                 prefix of the tasks' keys
+-- ARGV[2] end of the day's counters          Unix seconds
+-- ARGV[3] now                                Unix seconds
+-- ARGV[4] cutoff                             Unix seconds; what was archived then or before is deleted
+-- ARGV[5] size                               the archive keeps so many tasks, the newest
+-- ARGV[6] chunk                              at most so many are deleted for each of the two reasons
+-- ARGV[7…] for each task: id, msg
+--
+-- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
+--
+-- Atomic for the reason in done.lua. Trimming deletes the tasks' hashes too, and goes on at the next call when there is
+-- more than a chunk: Asynq's trims all at once, which fails for good above some 8,000 members.
+local failures, refused = 0, {}
+for i = 7, #ARGV, 2 do
+  local id = ARGV[i]
+  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+    redis.call("ZREM", KEYS[2], id)
+    redis.call("ZADD", KEYS[3], ARGV[3], id)
+    redis.call("HSET", ARGV[1] .. id, "msg", ARGV[i + 1], "state", "archived")
+    failures = failures + 1
+  else
+    refused[#refused + 1] = (i - 5) / 2
+  end
+end
+if failures == 0 then
+  return refused
+end
+for i = 4, 6, 2 do
+  if redis.call("INCRBY", KEYS[i], failures) == failures then
+    redis.call("EXPIREAT", KEYS[i], ARGV[2])
+  end
+  local total = redis.pcall("INCRBY", KEYS[i + 1], failures)
+  if type(total) == "table" and total.err then
+    redis.call("SET", KEYS[i + 1], failures)
+  end
+end
+
+local function delete(ids)
+  if #ids > 0 then
+    local keys = {}
+    for i = 1, #ids do
+      keys[i] = ARGV[1] .. ids[i]
+    end
+    redis.call("DEL", unpack(keys))
+    redis.call("ZREM", KEYS[3], unpack(ids))
+  end
+end
+
+delete(redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", ARGV[4], "LIMIT", 0, ARGV[6]))
+local surplus = math.min(redis.call("ZCARD", KEYS[3]) - ARGV[5], tonumber(ARGV[6]))
+if surplus > 0 then
+  delete(redis.call("ZRANGE", KEYS[3], 0, surplus - 1))
+end
+return refused

@@ -1,0 +1,46 @@
+-- Keep active tasks that succeeded until their retention ends, free their locks, count them.
+--
+-- KEYS[1] asynq:{<queue>}:active             list
+-- KEYS[2] asynq:{<queue>}:lease              zset
+-- KEYS[3] asynq:{<queue>}:completed          zset
+-- KEYS[4] asynq:{<queue>}:processed:<date>   integer
+-- KEYS[5] asynq:{<queue>}:processed          integer
+-- ARGV[1] asynq:{<queue>}:t:                 prefix of the tasks' keys
+-- ARGV[2] end of the day's counter           Unix seconds
+-- ARGV[3…] for each task: id, lock's key ("" for none), end of its retention in Unix seconds, msg,
+--          "1" when it has a result and "0" when not, the result
+--
+-- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
+--
+-- Atomic for the reason in done.lua, and so that a completed task is never seen without its result.
+local count, refused = 0, {}
+for i = 3, #ARGV, 6 do
+  local id = ARGV[i]
+  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+    redis.call("ZREM", KEYS[2], id)
+    redis.call("ZADD", KEYS[3], ARGV[i + 2], id)
+    local key = ARGV[1] .. id
+    if ARGV[i + 4] == "1" then
+      redis.call("HSET", key, "msg", ARGV[i + 3], "state", "completed", "result", ARGV[i + 5])
+    else
+      redis.call("HSET", key, "msg", ARGV[i + 3], "state", "completed")
+    end
+    local lock = ARGV[i + 1]
+    if lock ~= "" and redis.call("GET", lock) == id then
+      redis.call("DEL", lock)
+    end
+    count = count + 1
+  else
+    refused[#refused + 1] = (i + 3) / 6
+  end
+end
+if count > 0 then
+  if redis.call("INCRBY", KEYS[4], count) == count then
+    redis.call("EXPIREAT", KEYS[4], ARGV[2])
+  end
+  local total = redis.pcall("INCRBY", KEYS[5], count)
+  if type(total) == "table" and total.err then
+    redis.call("SET", KEYS[5], count)
+  end
+end
+return refused

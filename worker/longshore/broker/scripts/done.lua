@@ -1,0 +1,43 @@
+-- Delete active tasks that succeeded, free their locks, count them.
+--
+-- KEYS[1] asynq:{<queue>}:active             list
+-- KEYS[2] asynq:{<queue>}:lease              zset
+-- KEYS[3] asynq:{<queue>}:processed:<date>   integer
+-- KEYS[4] asynq:{<queue>}:processed          integer
+-- ARGV[1] asynq:{<queue>}:t:                 prefix of the tasks' keys
+-- ARGV[2] end of the day's counter           Unix seconds
+-- ARGV[3…] for each task: id, lock's key ("" for none)
+--
+-- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
+--
+-- Atomic so that leaving the active list decides who settles a task: exactly one of several that try. The list decides
+-- alone. Asynq also wants the lease to be there, and leaves a task without one in neither container.
+local owned, keys, refused = {}, {}, {}
+for i = 3, #ARGV, 2 do
+  local id = ARGV[i]
+  -- from the tail: tasks that were taken first tend to end first
+  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+    owned[#owned + 1] = id
+    keys[#keys + 1] = ARGV[1] .. id
+    local lock = ARGV[i + 1]
+    if lock ~= "" and redis.call("GET", lock) == id then
+      redis.call("DEL", lock)
+    end
+  else
+    refused[#refused + 1] = (i - 1) / 2
+  end
+end
+local count = #owned
+if count > 0 then
+  redis.call("ZREM", KEYS[2], unpack(owned))
+  redis.call("DEL", unpack(keys))
+  if redis.call("INCRBY", KEYS[3], count) == count then
+    redis.call("EXPIREAT", KEYS[3], ARGV[2])
+  end
+  -- the total starts again, as Asynq's does, when it would leave 64 bits
+  local total = redis.pcall("INCRBY", KEYS[4], count)
+  if type(total) == "table" and total.err then
+    redis.call("SET", KEYS[4], count)
+  end
+end
+return refused

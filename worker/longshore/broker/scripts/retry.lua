@@ -1,0 +1,43 @@
+-- Let active tasks wait for their next attempt; count those whose attempt failed.
+--
+-- KEYS[1] asynq:{<queue>}:active             list
+-- KEYS[2] asynq:{<queue>}:lease              zset
+-- KEYS[3] asynq:{<queue>}:retry              zset
+-- KEYS[4] asynq:{<queue>}:processed:<date>   integer
+-- KEYS[5] asynq:{<queue>}:processed          integer
+-- KEYS[6] asynq:{<queue>}:failed:<date>      integer
+-- KEYS[7] asynq:{<queue>}:failed             integer
+-- ARGV[1] asynq:{<queue>}:t:                 prefix of the tasks' keys
+-- ARGV[2] end of the day's counters          Unix seconds
+-- ARGV[3…] for each task: id, time of the next attempt in Unix seconds, msg, "1" when the attempt failed and "0" when
+--          it was only postponed
+--
+-- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
+--
+-- Atomic for the reason in done.lua. The lock is kept: the task is not over.
+local failures, refused = 0, {}
+for i = 3, #ARGV, 4 do
+  local id = ARGV[i]
+  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+    redis.call("ZREM", KEYS[2], id)
+    redis.call("ZADD", KEYS[3], ARGV[i + 1], id)
+    redis.call("HSET", ARGV[1] .. id, "msg", ARGV[i + 2], "state", "retry")
+    if ARGV[i + 3] == "1" then
+      failures = failures + 1
+    end
+  else
+    refused[#refused + 1] = (i + 1) / 4
+  end
+end
+if failures > 0 then
+  for i = 4, 6, 2 do
+    if redis.call("INCRBY", KEYS[i], failures) == failures then
+      redis.call("EXPIREAT", KEYS[i], ARGV[2])
+    end
+    local total = redis.pcall("INCRBY", KEYS[i + 1], failures)
+    if type(total) == "table" and total.err then
+      redis.call("SET", KEYS[i + 1], failures)
+    end
+  end
+end
+return refused
