@@ -1,0 +1,335 @@
+"""One poll loop a Broker: a single pipeline a pollInterval reads all of its queues, servers, entries and ticks.
+
+What was read is a :class:`BrokerReading`. A failed poll is a reading, too, never one of zero tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from longshore.inspector import Inspector
+
+from longshore.broker.base import RedisSettings
+from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
+from longshore_operator.api.broker import SecretKeyRef
+from longshore_operator.errors import ApiError
+from longshore_operator.observe.secrets import Password
+from longshore_operator.plan.observed import BrokerReading, SecretReading
+
+logger = logging.getLogger(__name__)
+
+# Everything resumes within 5 s of Redis' return: this pause, plus the time one poll takes.
+RETRY_WITHIN = timedelta(seconds=2)
+# A changed Secret is used within 15 s; a missing one is looked for more often, since people wait for it.
+SECRET_EVERY = timedelta(seconds=10)
+MISSING_SECRET_EVERY = timedelta(seconds=2)
+# A poll is two round trips and perhaps a connection. One that takes longer than this many timeouts is given up.
+_TIMEOUTS_A_POLL = 4
+_STUCK_AFTER = timedelta(seconds=60)
+
+Place = tuple[str, str]
+ReadPassword = Callable[[str, SecretKeyRef], Awaitable[Password]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Which Redis, and what to read of it: derived from the Broker and everything that refers to it."""
+
+    url: str
+    username: str | None
+    password_ref: SecretKeyRef | None
+    interval: timedelta
+    timeout: timedelta
+    scope: str
+    queues: frozenset[str] = frozenset()  # names in Redis
+    ticks_of: Mapping[str, str] = field(default_factory=dict)  # PeriodicTask name to its queue
+
+    def same_redis(self, other: Target) -> bool:
+        """Whether a connection made for one serves the other."""
+        return (self.url, self.username, self.password_ref, self.timeout) == (
+            other.url,
+            other.username,
+            other.password_ref,
+            other.timeout,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """What a poll changed, so that only those are planned anew whom it concerns."""
+
+    everything: bool = False  # reachability or the Secret changed, or it is the first reading
+    queues: frozenset[str] = frozenset()  # whose depth, state or problem changed
+    hosts: frozenset[str] = frozenset()  # whose servers came, went, or took up or finished tasks
+    scheduler: bool = False  # the active scheduler, or an entry as it lies in Redis
+    ticks: frozenset[str] = frozenset()  # PeriodicTasks that ticked
+
+
+class Poller:
+    """The loop of one Broker. ``run`` is its task; everything else is quick and waits for nothing."""
+
+    def __init__(
+        self,
+        place: Place,
+        target: Target,
+        *,
+        read_password: ReadPassword,
+        on_news: Callable[[Place, News], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._place = place
+        self._target = target
+        self._read_password = read_password
+        self._on_news = on_news
+        self._clock = clock
+        self._inspector: Inspector | None = None
+        self._opened_for = target  # what the inspector was opened for
+        self._password: Password | None = None
+        self._password_read_at: float | None = None
+        self._reading = BrokerReading()
+        self._changed = asyncio.Event()  # poll now instead of at the interval's end
+        self._alive_at = clock()
+
+    @property
+    def reading(self) -> BrokerReading:
+        """The last polls' outcome."""
+        return self._reading
+
+    @property
+    def secret(self) -> SecretReading | None:
+        """The Secret that the Broker names; None when it names none, or it was not read yet."""
+        if self._target.password_ref is None or self._password is None:
+            return None
+        return self._password.reading
+
+    @property
+    def secret_pending(self) -> bool:
+        """Whether the Broker names a Secret that was not read yet, so nothing can be planned."""
+        return self._target.password_ref is not None and self._password is None
+
+    @property
+    def inspector(self) -> Inspector | None:
+        """The door to this Redis; None until it could be opened."""
+        return self._inspector
+
+    def aim(self, target: Target) -> None:
+        """Read this from now on. A change is polled at once."""
+        if target == self._target:
+            return
+        if not target.same_redis(self._target):
+            self._reading = BrokerReading()  # what was read of another Redis says nothing of this one
+        if target.password_ref != self._target.password_ref:
+            self._password, self._password_read_at = None, None
+        self._target = target
+        self._changed.set()
+
+    def hurry(self) -> None:
+        """Poll now: something was written."""
+        self._changed.set()
+
+    def stuck_for(self) -> timedelta | None:
+        """How long the loop has not come round, when that is longer than it may be."""
+        silent = timedelta(seconds=self._clock() - self._alive_at)
+        allowed = self._target.interval + _TIMEOUTS_A_POLL * self._target.timeout + _STUCK_AFTER
+        return silent if silent > allowed else None
+
+    async def run(self) -> None:
+        """Poll until cancelled; closes its connections then."""
+        try:
+            while True:
+                self._alive_at = self._clock()
+                self._changed.clear()
+                target, started = self._target, self._clock()
+                news = await self._poll(target)
+                if news is not None:
+                    self._on_news(self._place, news)
+                pause = target.interval if self._reading.error is None else min(target.interval, RETRY_WITHIN)
+                left = started + pause.total_seconds() - self._clock()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(left, 0.01)):
+                        await self._changed.wait()
+        finally:
+            await self._close_inspector()
+
+    async def _poll(self, target: Target) -> News | None:
+        """One round. None when there was nothing to do it with."""
+        secret_changed = await self._refresh_password(target)
+        if target is not self._target:
+            return None  # the Broker changed meanwhile: come round again
+        before = self._reading
+        snapshot, problem = None, None
+        try:
+            snapshot = await self._snapshot(target)
+        except LongshoreError as error:
+            problem = str(error)
+        except Exception as error:
+            # A defect of ours must not end the loop: the Broker says so, and the log has the rest.
+            logger.exception("a poll failed unexpectedly", extra={"action": "poll", "broker": self._place})
+            problem = f"{type(error).__name__}: {error}"
+        if not target.same_redis(self._target):
+            return None
+        if snapshot is not None:
+            self._reading = BrokerReading(snapshot=snapshot, read_at=datetime.now(UTC))
+        else:
+            self._reading = BrokerReading(
+                snapshot=before.snapshot,
+                read_at=before.read_at,
+                failures=before.failures + 1,
+                failing_since=before.failing_since or datetime.now(UTC),
+                error=problem,
+            )
+        if before.error is None and self._reading.error is not None:
+            logger.warning(
+                "Redis cannot be read", extra={"action": "poll", "broker": self._place, "error": self._reading.error}
+            )
+        news = _compare(before, self._reading)
+        return News(everything=True) if secret_changed else news
+
+    async def _snapshot(self, target: Target) -> BrokerSnapshot:
+        if not target.same_redis(self._opened_for):
+            await self._close_inspector()
+        if self._inspector is None:
+            self._inspector, self._opened_for = self._open(target), target
+        allowed = _TIMEOUTS_A_POLL * target.timeout
+        try:
+            async with asyncio.timeout(allowed.total_seconds()):
+                return await self._inspector.snapshot(
+                    target.queues, scope=target.scope, now=datetime.now(UTC), ticks_of=target.ticks_of
+                )
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"Redis did not answer a poll within {allowed.total_seconds():g} s") from error
+
+    def _open(self, target: Target) -> Inspector:
+        password: str | None = None
+        if target.password_ref is not None:
+            if self._password is None:
+                raise BrokerUnavailable(f"Secret {target.password_ref.name} was not read yet")
+            if self._password.value is None:
+                raise BrokerUnavailable(self._password.reading.problem or "the Secret was not found")
+            password = self._password.value
+        return Inspector(
+            RedisSettings(url=target.url, username=target.username, password=password, timeout=target.timeout)
+        )
+
+    async def _refresh_password(self, target: Target) -> bool:
+        """Read the Secret when it is time. Whether what is known of it has changed."""
+        if target.password_ref is None:
+            return False
+        found = self._password is not None and self._password.value is not None
+        every = SECRET_EVERY if found else MISSING_SECRET_EVERY
+        if self._password_read_at is not None and self._clock() < self._password_read_at + every.total_seconds():
+            return False
+        self._password_read_at = self._clock()
+        try:
+            password = await self._read_password(self._place[0], target.password_ref)
+        except ApiError as error:
+            # What is known keeps its worth; the API server will be asked again.
+            logger.warning("a Secret could not be read", extra={"action": "secret", "error": str(error)})
+            return False
+        if target is not self._target or password == self._password:
+            return False
+        self._password = password
+        await self._close_inspector()  # the next poll connects with the new one
+        return True
+
+    async def _close_inspector(self) -> None:
+        inspector, self._inspector = self._inspector, None
+        if inspector is not None:
+            with contextlib.suppress(LongshoreError, OSError, TimeoutError):
+                async with asyncio.timeout(2):
+                    await inspector.aclose()
+
+
+class Pollers:
+    """The loops of all Brokers: one appears with its Broker and ends with it."""
+
+    def __init__(
+        self, *, read_password: ReadPassword, on_news: Callable[[Place, News], None], clock: Callable[[], float]
+    ) -> None:
+        """``on_news`` is called from the loop after each poll that changed something; it must not wait."""
+        self._read_password = read_password
+        self._on_news = on_news
+        self._clock = clock
+        self._pollers: dict[Place, tuple[Poller, asyncio.Task[None]]] = {}
+
+    def aim(self, place: Place, target: Target) -> Poller:
+        """Poll that Broker's Redis from now on, for exactly this."""
+        running = self._pollers.get(place)
+        if running is not None and not running[1].done():
+            running[0].aim(target)
+            return running[0]
+        poller = Poller(place, target, read_password=self._read_password, on_news=self._on_news, clock=self._clock)
+        self._pollers[place] = poller, asyncio.create_task(poller.run(), name=f"poll {place[0]}/{place[1]}")
+        return poller
+
+    def drop(self, place: Place) -> None:
+        """The Broker is gone: end its loop."""
+        running = self._pollers.pop(place, None)
+        if running is not None:
+            running[1].cancel()
+
+    def get(self, place: Place) -> Poller | None:
+        """The loop of that Broker, if there is one."""
+        running = self._pollers.get(place)
+        return running[0] if running else None
+
+    def problems(self) -> list[str]:
+        """For the liveness probe: loops that ended or are stuck."""
+        found = []
+        for (namespace, name), (poller, task) in self._pollers.items():
+            stuck = poller.stuck_for()
+            if task.done():
+                found.append(f"the poll loop of Broker {namespace}/{name} has ended")
+            elif stuck is not None:
+                found.append(f"the poll loop of Broker {namespace}/{name} is stuck for {stuck.total_seconds():.0f} s")
+        return found
+
+    async def aclose(self) -> None:
+        """End every loop and wait for it."""
+        tasks = [task for _, task in self._pollers.values()]
+        self._pollers.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _compare(before: BrokerReading, after: BrokerReading) -> News | None:
+    """What the later reading changed; None when nothing that matters did."""
+    old, new = before.snapshot, after.snapshot
+    if before.reachable != after.reachable or before.error != after.error or (old is None) != (new is None):
+        return News(everything=True)
+    if old is None or new is None or old is new:
+        return None
+    names = old.queues.keys() | new.queues.keys()
+    queues = frozenset(name for name in names if old.queues.get(name) != new.queues.get(name))
+    names = old.ticks.keys() | new.ticks.keys()
+    ticks = frozenset(name for name in names if old.ticks.get(name) != new.ticks.get(name))
+    old_hosts, new_hosts = _by_host(old), _by_host(new)
+    hosts = frozenset(
+        host for host in old_hosts.keys() | new_hosts.keys() if old_hosts.get(host) != new_hosts.get(host)
+    )
+    scheduler = old.scheduler != new.scheduler or old.entries != new.entries
+    if not (queues or ticks or hosts or scheduler):
+        return None
+    return News(queues=queues, hosts=hosts, ticks=ticks, scheduler=scheduler)
+
+
+def _by_host(snapshot: BrokerSnapshot) -> dict[str, tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {}
+    for server in snapshot.servers:
+        found[server.info.host] = (*found.get(server.info.host, ()), _essence(server))
+    return found
+
+
+def _essence(server: ServerSnapshot) -> object:
+    return (
+        server.info.server_id,
+        server.info.status,
+        tuple((worker.task_id, worker.started_at) for worker in server.workers),
+    )
