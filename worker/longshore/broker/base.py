@@ -147,7 +147,10 @@ class Broker(Protocol):
         """Move up to 100 due tasks of ``scheduled`` and 100 of ``retry`` to pending; how many were moved."""
 
     async def lease_expired(self, queue: str, *, cutoff: datetime) -> list[TaskMessage]:
-        """Active tasks whose lease ended at or before ``cutoff``, plus those that have none at all (see recoverer)."""
+        """Active tasks whose lease ended at or before ``cutoff``, plus those that have none at all (see recoverer).
+
+        At most 1,000: call again after settling so many. What cannot be read is set aside, as dequeue does.
+        """
 
     async def delete_expired_completed(self, queue: str, *, now: datetime, limit: int) -> int:
         """Delete up to ``limit`` completed tasks whose retention is over; how many were deleted."""
@@ -183,3 +186,10 @@ class RedisSettings:
     username: str | None = None  # overrides the URL's
     password: str | None = None  # overrides the URL's
     timeout: timedelta = timedelta(seconds=5)  # to connect, and for any one command
+
+    @classmethod
+    def of(cls, redis: str | RedisSettings | None) -> RedisSettings:
+        """Settings from what people pass: a URL, settings as they are, None for the default."""
+        if isinstance(redis, RedisSettings):
+            return redis
+        return cls() if redis is None else cls(url=redis)
