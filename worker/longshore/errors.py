@@ -3,7 +3,8 @@
 LongshoreError
 ├── UsageError               the caller's mistake: fix the call, do not repeat it
 │   ├── InvalidOption            a task option, queue name or setting that cannot be used
-│   └── HandlerNotFound          no handler is registered for a task's type
+│   ├── HandlerNotFound          no handler is registered for a task's type
+│   └── WrongState               the task's state does not allow the operation
 ├── EnqueueError             Redis was reached and refused the task
 │   ├── DuplicateTask            the unique lock of this type and payload is held
 │   └── TaskIDConflict           a task of that id exists in the queue
@@ -43,6 +44,16 @@ class HandlerNotFound(UsageError, LookupError):
     def __init__(self, task_type: str) -> None:
         super().__init__(f"handler not found for task {task_type!r}")
         self.task_type = task_type
+
+
+class WrongState(UsageError):
+    """The task's state does not allow the operation, such as deleting a task that runs."""
+
+    def __init__(self, queue: str, task_id: str, state: str, operation: str) -> None:
+        super().__init__(f"task {task_id!r} of queue {queue!r} is {state}: cannot {operation} it")
+        self.queue = queue
+        self.task_id = task_id
+        self.state = state
 
 
 class EnqueueError(LongshoreError):

@@ -223,7 +223,7 @@ class RedisConnection:
         keys = rest[1 : 1 + int(_text(rest[0]))]
         types = await self.run([("TYPE", key) for key in keys])
         for key, found, expected in zip(keys, types, script.key_types, strict=False):
-            if found not in (b"none", expected.encode()):
+            if expected != "any" and found not in (b"none", expected.encode()):
                 return WrongType(_text(key), f"is a {found.decode()}, but Asynq keeps a {expected} there")
         return WrongType(_text(keys[0]), f"or a key beside it is not what Asynq keeps there: {error}")
 

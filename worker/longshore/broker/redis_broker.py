@@ -59,11 +59,11 @@ MOST_AT_ONCE = 1000
 # How many due tasks one call forwards from each of the two sets, and how many surplus tasks one archive call deletes.
 # Both are Asynq's batch sizes or near them: small enough for a script of about a millisecond.
 _FORWARD_LIMIT = 100
-_TRIM_LIMIT = 1000
+TRIM_LIMIT = 1000
 
 # Asynq keeps archived tasks for 90 days and at most 9,999 of them, and the daily counters for 90 days.
-_ARCHIVE_DAYS = timedelta(days=90)
-_ARCHIVE_SIZE = 9_999
+ARCHIVE_AGE = timedelta(days=90)
+ARCHIVE_SIZE = 9_999
 _COUNTER_DAYS = timedelta(days=90)
 
 # A server missed for two heartbeats (5 s) is gone.
@@ -406,9 +406,9 @@ def _settle_archive(queue: str, outcomes: Sequence[Archive], now: datetime) -> C
         names.task_prefix,
         _counter_expiry_s(now),
         codec.unix_seconds(now),
-        codec.unix_seconds(now - _ARCHIVE_DAYS),
-        _ARCHIVE_SIZE,
-        _TRIM_LIMIT,
+        codec.unix_seconds(now - ARCHIVE_AGE),
+        ARCHIVE_SIZE,
+        TRIM_LIMIT,
     ]
     for outcome in outcomes:
         arguments += (outcome.message.id, codec.encode_task(outcome.message))

@@ -16,7 +16,7 @@ class Script:
     """One script, ready to be called by its digest."""
 
     name: str
-    key_types: tuple[str, ...]  # Redis type of each key it declares; "" where it varies. To explain WRONGTYPE
+    key_types: tuple[str, ...]  # Redis type of each key it declares, or "any"; to explain a WRONGTYPE
     body: bytes
     digest: bytes  # SHA-1 in hex, as EVALSHA wants it
 
@@ -48,3 +48,11 @@ DELETE_EXPIRED_COMPLETED = _load("delete_expired_completed", "zset")
 PUBLISH_SERVER = _load("publish_server", "string hash")
 PUBLISH_SCHEDULER = _load("publish_scheduler", "list")
 RECORD_ENQUEUE_EVENT = _load("record_enqueue_event", "zset")
+
+# Inspectors
+QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set string string string")
+LIST_TASKS = _load("list_tasks", "any zset")
+READ_TASK = _load("read_task", "hash zset")
+RUN_TASK = _load("run_task", "hash list set")
+ARCHIVE_TASK = _load("archive_task", "hash zset set")
+DELETE_TASK = _load("delete_task", "hash set")

@@ -1,0 +1,65 @@
+-- Archive a task that is not running, and trim the archive.
+--
+-- KEYS[1] asynq:{<queue>}:t:<id>     hash, the task
+-- KEYS[2] asynq:{<queue>}:archived   zset
+-- KEYS[3] asynq:{<queue>}:groups     set
+-- ARGV[1] id
+-- ARGV[2] asynq:{<queue>}:           prefix of the queue's keys
+-- ARGV[3] now                        Unix seconds
+-- ARGV[4] cutoff                     Unix seconds; what was archived then or before is deleted
+-- ARGV[5] size                       the archive keeps so many tasks, the newest
+-- ARGV[6] chunk                      at most so many are deleted for each of the two reasons
+--
+-- Reply:  1 it is archived
+--         0 there is no such task
+--        -1 it is archived already
+--        -2 it is active
+--        -3 it is not where its state says; nothing was written
+--
+-- Atomic so that the task is in one container only. msg and counters stay as they are. Unlike Asynq's, trimming deletes
+-- the tasks' hashes too, so that their ids can be used again.
+local fields = redis.call("HMGET", KEYS[1], "state", "group")
+local state, group = fields[1], fields[2]
+if not state then
+  return 0
+elseif state == "archived" then
+  return -1
+elseif state == "active" then
+  return -2
+elseif state == "pending" then
+  if redis.call("LREM", ARGV[2] .. state, 1, ARGV[1]) == 0 then
+    return -3
+  end
+elseif state == "aggregating" then
+  local key = ARGV[2] .. "g:" .. (group or "")
+  if redis.call("ZREM", key, ARGV[1]) == 0 then
+    return -3
+  end
+  if redis.call("ZCARD", key) == 0 then
+    redis.call("SREM", KEYS[3], group)
+  end
+elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
+  return -3
+end
+redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
+redis.call("HSET", KEYS[1], "state", "archived")
+-- a task that is run again later waits from then on, not from before
+redis.call("HDEL", KEYS[1], "pending_since")
+
+local function delete(ids)
+  if #ids > 0 then
+    local keys = {}
+    for i = 1, #ids do
+      keys[i] = ARGV[2] .. "t:" .. ids[i]
+    end
+    redis.call("DEL", unpack(keys))
+    redis.call("ZREM", KEYS[2], unpack(ids))
+  end
+end
+
+delete(redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", ARGV[4], "LIMIT", 0, ARGV[6]))
+local surplus = math.min(redis.call("ZCARD", KEYS[2]) - ARGV[5], tonumber(ARGV[6]))
+if surplus > 0 then
+  delete(redis.call("ZRANGE", KEYS[2], 0, surplus - 1))
+end
+return 1

@@ -1,0 +1,40 @@
+-- Read a queue's depth.
+--
+-- KEYS[1]  asynq:{<queue>}:pending            list
+-- KEYS[2]  asynq:{<queue>}:active             list
+-- KEYS[3]  asynq:{<queue>}:scheduled          zset
+-- KEYS[4]  asynq:{<queue>}:retry              zset
+-- KEYS[5]  asynq:{<queue>}:archived           zset
+-- KEYS[6]  asynq:{<queue>}:completed          zset
+-- KEYS[7]  asynq:{<queue>}:groups             set
+-- KEYS[8]  asynq:{<queue>}:paused             string
+-- KEYS[9]  asynq:{<queue>}:processed:<date>   integer
+-- KEYS[10] asynq:{<queue>}:failed:<date>      integer
+-- ARGV[1]  now                                Unix seconds
+-- ARGV[2]  asynq:{<queue>}:t:                 prefix of the tasks' keys
+-- ARGV[3]  asynq:{<queue>}:g:                 prefix of the groups' keys
+--
+-- Reply: pending, active, scheduled, retry, archived, completed, aggregating, due (all counts), value of paused or nil,
+--        pending_since of the oldest pending task or nil, processed and failed today (nil for none).
+--        Nothing is written.
+--
+-- Atomic so that a task on its way between two states is counted once.
+local aggregating = 0
+for _, group in ipairs(redis.call("SMEMBERS", KEYS[7])) do
+  aggregating = aggregating + redis.call("ZCARD", ARGV[3] .. group)
+end
+local oldest = redis.call("LINDEX", KEYS[1], -1)
+return {
+  redis.call("LLEN", KEYS[1]),
+  redis.call("LLEN", KEYS[2]),
+  redis.call("ZCARD", KEYS[3]),
+  redis.call("ZCARD", KEYS[4]),
+  redis.call("ZCARD", KEYS[5]),
+  redis.call("ZCARD", KEYS[6]),
+  aggregating,
+  redis.call("ZCOUNT", KEYS[3], "-inf", ARGV[1]) + redis.call("ZCOUNT", KEYS[4], "-inf", ARGV[1]),
+  redis.call("GET", KEYS[8]),
+  oldest and redis.call("HGET", ARGV[2] .. oldest, "pending_since"),
+  redis.call("GET", KEYS[9]),
+  redis.call("GET", KEYS[10]),
+}

@@ -1,0 +1,38 @@
+-- Let a waiting, archived or completed task run now.
+--
+-- KEYS[1] asynq:{<queue>}:t:<id>    hash, the task
+-- KEYS[2] asynq:{<queue>}:pending   list
+-- KEYS[3] asynq:{<queue>}:groups    set
+-- ARGV[1] id
+-- ARGV[2] asynq:{<queue>}:          prefix of the queue's keys
+-- ARGV[3] now                       Unix nanoseconds
+--
+-- Reply:  1 it is pending
+--         0 there is no such task
+--        -1 it is active
+--        -2 it is pending already
+--        -3 it is not where its state says; nothing was written
+--
+-- Atomic so that the task is in one container only. Unlike Asynq's, it records since when the task waits.
+local fields = redis.call("HMGET", KEYS[1], "state", "group")
+local state, group = fields[1], fields[2]
+if not state then
+  return 0
+elseif state == "active" then
+  return -1
+elseif state == "pending" then
+  return -2
+elseif state == "aggregating" then
+  local key = ARGV[2] .. "g:" .. (group or "")
+  if redis.call("ZREM", key, ARGV[1]) == 0 then
+    return -3
+  end
+  if redis.call("ZCARD", key) == 0 then
+    redis.call("SREM", KEYS[3], group)
+  end
+elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
+  return -3
+end
+redis.call("LPUSH", KEYS[2], ARGV[1])
+redis.call("HSET", KEYS[1], "state", "pending", "pending_since", ARGV[3])
+return 1
