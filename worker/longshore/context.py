@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from longshore.errors import InvalidOption
 from longshore.protocol.messages import TaskMessage
-
-ResultWriter = Callable[[bytes], Awaitable[bool]]
 
 _logger = logging.getLogger("longshore.task")
 
@@ -24,25 +22,33 @@ class _TaskLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
+class Control(Protocol):
+    """The server's side of an attempt, as its context needs it."""
+
+    @property
+    def message(self) -> TaskMessage: ...
+
+    @property
+    def deadline(self) -> datetime: ...
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def interrupted(self) -> bool: ...
+
+    async def write_result(self, result: bytes) -> bool: ...
+
+
 class Context:
     """One attempt of one task. Made by the server, given to the handler; not for reuse after the handler ended."""
 
-    __slots__ = ("_cancelled", "_deadline", "_logger", "_loop", "_message", "_write_result")
+    __slots__ = ("_control", "_logger", "_message")
 
-    def __init__(
-        self,
-        message: TaskMessage,
-        *,
-        deadline: datetime,
-        write_result: ResultWriter,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._message = message
-        self._deadline = deadline
-        self._write_result = write_result
-        self._loop = loop
-        self._cancelled = False
-        self._logger: logging.LoggerAdapter[logging.Logger] | None = None
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._message = control.message
+        self._logger: _TaskLogger | None = None
 
     @property
     def task_id(self) -> str:
@@ -72,7 +78,7 @@ class Context:
     @property
     def deadline(self) -> datetime:
         """When this attempt is cut off (aware, UTC)."""
-        return self._deadline
+        return self._control.deadline
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -86,7 +92,7 @@ class Context:
         Async handlers are cancelled anyway. A plain function runs in a thread, which nobody can stop from outside:
         a long one asks this now and then, and returns.
         """
-        return self._cancelled
+        return self._control.interrupted
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -106,10 +112,8 @@ class Context:
             result = result.encode()
         elif not isinstance(result, bytes | bytearray | memoryview):
             raise InvalidOption("result", f"must be bytes or str, not {type(result).__name__}")
-        if self._cancelled:
-            return False
-        return await self._write_result(bytes(result))
+        return await self._control.write_result(bytes(result))
 
     def write_result_from_thread(self, result: bytes | str) -> bool:
         """The same for plain functions: waits until it is written."""
-        return asyncio.run_coroutine_threadsafe(self.write_result(result), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self.write_result(result), self._control.loop).result()

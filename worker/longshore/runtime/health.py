@@ -1,0 +1,89 @@
+"""Two probes over HTTP, for whatever restarts the process or routes around it.
+
+GET /livez   200 while the server's loops go round, 503 with the names of those that do not
+GET /readyz  200 once Redis was reached, and from then on: a worker that drains, or waits for Redis, still does its job
+
+A few lines on asyncio instead of a web framework: a worker has no other need of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from longshore.errors import InvalidOption
+
+_REQUEST_LIMIT_S = 5.0
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """An answer."""
+
+    ok: bool
+    text: str  # one line
+
+
+class HealthServer:
+    """Serves probes by path until closed."""
+
+    def __init__(self, probes: dict[str, Callable[[], Probe]]) -> None:
+        self._probes = probes
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. ``host`` "" is every interface. Raises InvalidOption when the address cannot be used."""
+        try:
+            self._server = await asyncio.start_server(self._serve, host or None, port, limit=8192)
+        except OSError as error:
+            raise InvalidOption(
+                "health address", f"cannot listen on {host}:{port}: {error.strerror or error}"
+            ) from error
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening. Idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(_REQUEST_LIMIT_S):
+                status, text, body = self._answer(await reader.readuntil(b"\r\n\r\n"))
+                content = f"{text}\n".encode()
+                head = (
+                    f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                    f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+                )
+                writer.write(head.encode() + (content if body else b""))
+                await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # the peer's doing; there is nobody left to answer
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _answer(self, request: bytes) -> tuple[int, str, bool]:
+        """Status, text, and whether the text is sent (not for HEAD)."""
+        parts = request.split(b"\r\n", 1)[0].split()
+        if len(parts) != 3:
+            return 400, "bad request", True
+        method, path = parts[0].decode("latin-1"), parts[1].decode("latin-1").split("?", 1)[0]
+        probe = self._probes.get(path)
+        if probe is None:
+            return 404, "not found; there are " + ", ".join(self._probes), method != "HEAD"
+        if method not in ("GET", "HEAD"):
+            return 405, "only GET", True
+        answer = probe()
+        return 200 if answer.ok else 503, answer.text, method != "HEAD"

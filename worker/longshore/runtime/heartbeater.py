@@ -1,0 +1,122 @@
+"""Publishes the server's state and extends the leases of its tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from longshore.broker.base import Broker
+from longshore.protocol.messages import ServerInfo, WorkerInfo
+from longshore.runtime.attempt import Attempt, InFlight
+from longshore.runtime.timing import Clock, Timing
+
+_LEASES_A_CALL = 1000
+
+
+class Heartbeater:
+    """``tick`` is the regular beat; ``announce`` an early one, when the server turned from idle to busy or back.
+
+    The operator chooses which pods to remove by what servers publish: five seconds are too old for that.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        host: str,
+        pid: int,
+        server_id: str,
+        concurrency: int,
+        queues: Mapping[str, int],
+        strict_priority: bool,
+        started_at: datetime,
+        in_flight: InFlight,
+        on_lost: Callable[[Attempt], None],
+        timing: Timing,
+        clock: Clock,
+    ) -> None:
+        """``on_lost`` is told of attempts whose lease ran out on this side."""
+        self.status = "active"
+        self._broker = broker
+        self._host = host
+        self._pid = pid
+        self._server_id = server_id
+        self._concurrency = concurrency
+        self._queues = queues
+        self._strict_priority = strict_priority
+        self._started_at = started_at
+        self._in_flight = in_flight
+        self._on_lost = on_lost
+        self._timing = timing
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()  # an older state must not overwrite a newer one
+        self._published: tuple[str, bool] | None = None
+
+    async def tick(self) -> None:
+        """Give up lost leases, extend the others, publish."""
+        for attempt in self._in_flight:
+            if attempt.lease_expires_at <= self._clock():
+                self._on_lost(attempt)
+        # Leases first: a server nobody sees is a nuisance, a lease that runs out makes a task run twice.
+        await self._extend_leases()
+        await self.publish()
+
+    async def announce(self) -> None:
+        """Publish if readers would be told something new."""
+        if self._published != self._load():
+            await self.publish()
+
+    async def publish(self) -> None:
+        """Write the state as it is now."""
+        async with self._one_at_a_time:
+            running = [attempt for attempt in self._in_flight if not attempt.ended]
+            load = self._load()
+            info = self.info(active_workers=len(running))
+            await self._broker.publish_server(info, [self._worker(one) for one in running], now=self._clock())
+            self._published = load
+
+    async def clear(self) -> None:
+        """Remove the state."""
+        async with self._one_at_a_time:
+            await self._broker.clear_server(self.info(active_workers=0))
+
+    def info(self, *, active_workers: int) -> ServerInfo:
+        """The server as it presents itself."""
+        return ServerInfo(
+            host=self._host,
+            pid=self._pid,
+            server_id=self._server_id,
+            concurrency=self._concurrency,
+            queues=self._queues,
+            strict_priority=self._strict_priority,
+            status=self.status,
+            started_at=self._started_at,
+            active_workers=active_workers,
+        )
+
+    def _load(self) -> tuple[str, bool]:
+        return self.status, any(not attempt.ended for attempt in self._in_flight)
+
+    def _worker(self, attempt: Attempt) -> WorkerInfo:
+        return WorkerInfo(
+            host=self._host,
+            pid=self._pid,
+            server_id=self._server_id,
+            task_id=attempt.message.id,
+            task_type=attempt.message.type,
+            payload=attempt.message.payload or b"",
+            queue=attempt.message.queue,
+            started_at=attempt.started_at,
+            deadline=attempt.deadline,
+        )
+
+    async def _extend_leases(self) -> None:
+        for queue, attempts in self._in_flight.by_queue().items():
+            for start in range(0, len(attempts), _LEASES_A_CALL):
+                batch = attempts[start : start + _LEASES_A_CALL]
+                now = self._clock()
+                ids = [attempt.message.id for attempt in batch]
+                await self._broker.extend_leases(queue, ids, now=now, lease=self._timing.lease)
+                for attempt in batch:
+                    attempt.lease_expires_at = now + self._timing.lease

@@ -1,0 +1,156 @@
+"""Takes tasks by queue priority, as many as there are slots free.
+
+The slots are the only buffer: a dequeue never asks for more, so a task that cannot be run now stays in Redis, where
+another worker can take it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from random import Random
+
+from longshore.broker.base import Broker, Dequeued
+from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.policy.queues import strict_order, weighted_order
+from longshore.runtime.attempt import InFlight
+from longshore.runtime.outage import Outage, backoff_s
+from longshore.runtime.pulse import Pulse
+from longshore.runtime.queue_watch import QueueWatch
+from longshore.runtime.runner import Runner
+from longshore.runtime.settlement import Settlement
+from longshore.runtime.timing import Clock, Timing
+
+_logger = logging.getLogger("longshore.server")
+
+
+class Processor:
+    """Keeps the slots of a server filled."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        queues: Mapping[str, int],
+        strict_priority: bool,
+        concurrency: int,
+        runner: Runner,
+        in_flight: InFlight,
+        settlement: Settlement,
+        timing: Timing,
+        clock: Clock,
+        outage: Outage,
+        pulse: Pulse,
+        random: Random,
+    ) -> None:
+        self._broker = broker
+        self._runner = runner
+        self._queues = queues
+        self._strict = strict_order(queues) if strict_priority else None
+        self._concurrency = concurrency
+        self._in_flight = in_flight
+        self._timing = timing
+        self._clock = clock
+        self._outage = outage
+        self._pulse = pulse
+        self._random = random
+        self._wake = asyncio.Event()  # a slot or a queue may be ready, or the end has come
+        runner.on_slot_free = self._wake.set
+        settlement.on_settled = self._wake.set
+        self._stopping = asyncio.Event()
+        self._failures = 0
+        by_priority = strict_order(queues)
+        self._watches = {
+            queue: QueueWatch(
+                queue,
+                broker,
+                parks=by_priority.index(queue) < timing.parking_limit,
+                on_ready=self._wake.set,
+                timing=timing,
+                outage=outage,
+                random=random,
+            )
+            for queue in queues
+        }
+
+    async def run(self) -> None:
+        """Until ``stop``. Not to be cancelled: what a dequeue under way brings would be lost to its lease."""
+        watching = [asyncio.ensure_future(watch.run()) for watch in self._watches.values()]
+        try:
+            while not self._stopping.is_set():
+                order = self._ready_queues() if self._free > 0 else []
+                if not order:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    continue
+                await self._take_from(order)
+        finally:
+            for watch in watching:
+                watch.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+
+    @property
+    def _free(self) -> int:
+        # Outcomes on their way to Redis hold no slot. They are bounded all the same, lest a Redis that gives tasks and
+        # takes no outcomes makes a worker collect thousands.
+        running = self._runner.running
+        unacknowledged = len(self._in_flight) - running
+        return self._concurrency - running - max(0, unacknowledged - self._concurrency)
+
+    def _ready_queues(self) -> list[str]:
+        ready = [queue for queue in self._strict or self._queues if self._watches[queue].ready]
+        if self._strict is None and len(ready) > 1:
+            return weighted_order(self._queues, among=ready, random=self._random)
+        return ready
+
+    async def _take_from(self, order: list[str]) -> None:
+        for queue in order:
+            limit = self._free
+            if limit <= 0 or self._stopping.is_set():
+                return
+            watch = self._watches[queue]
+            try:
+                with self._pulse.working("processor"):
+                    taken = await self._broker.dequeue(queue, limit=limit, now=self._clock(), lease=self._timing.lease)
+            except BrokerUnavailable as error:
+                self._outage.failed("processor", error)
+                await self._back_off()
+                return
+            except LongshoreError as error:
+                self._outage.refused(f"processor, queue {queue}", error)
+                watch.emptied(found=False, may_park=False)
+                continue
+            self._failures = 0
+            self._outage.succeeded()
+            self._take_in(queue, taken)
+            if len(taken.leased) + len(taken.unreadable) < limit:
+                watch.emptied(found=bool(taken.leased), may_park=not taken.paused)
+
+    async def _back_off(self) -> None:
+        self._failures += 1
+        longest_s = self._timing.backoff.total_seconds()
+        pause_s = backoff_s(self._failures, longest_s=longest_s, random=self._random)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    def _take_in(self, queue: str, taken: Dequeued) -> None:
+        for unreadable in taken.unreadable:
+            _logger.error(
+                "A task could not be read and was set aside",
+                extra={
+                    "action": "task_unreadable",
+                    "queue": queue,
+                    "task_id": unreadable.task_id,
+                    "error": unreadable.problem,
+                },
+            )
+        handle = self._runner.give_back if self._stopping.is_set() else self._runner.begin
+        for leased in taken.leased:
+            handle(leased)
+
+    def stop(self) -> None:
+        """Take nothing more; what a dequeue under way still brings is put back. Idempotent."""
+        self._stopping.set()
+        self._wake.set()

@@ -1,0 +1,86 @@
+"""Knows whether one queue may have work, without asking again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from longshore.broker.base import Broker
+from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.runtime.outage import Outage, backoff_s
+from longshore.runtime.timing import Timing
+
+_FRUITLESS = 10  # wake-ups in a row that found nothing before the watch slows down
+
+
+class QueueWatch:
+    """``ready`` until a dequeue came back with less than it asked for; ready again when a task arrives.
+
+    It waits on a connection of its own (parks), which any producer's push ends at once. A paused queue is polled
+    instead: with tasks in it, parking would return immediately for ever. So are queues beyond the parking limit.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        broker: Broker,
+        *,
+        parks: bool,
+        on_ready: Callable[[], None],
+        timing: Timing,
+        outage: Outage,
+        random: Random,
+    ) -> None:
+        self.ready = True
+        self._queue = queue
+        self._broker = broker
+        self._parks = parks
+        self._on_ready = on_ready
+        self._park = timing.park
+        self._poll_s = timing.poll.total_seconds()
+        self._longest_s = timing.backoff.total_seconds()
+        self._outage = outage
+        self._random = random
+        self._may_park = True
+        self._fruitless = 0
+        self._failures = 0
+        self._armed = asyncio.Event()
+
+    def emptied(self, *, found: bool, may_park: bool = True) -> None:
+        """A dequeue left nothing behind. ``found``: it brought something; ``may_park``: False for a paused queue."""
+        self.ready = False
+        self._fruitless = 0 if found else self._fruitless + 1
+        self._may_park = may_park
+        self._armed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._armed.wait()
+            if not await self._wait_for_work():
+                continue
+            self._armed.clear()
+            self.ready = True
+            self._on_ready()
+
+    async def _wait_for_work(self) -> bool:
+        if not (self._parks and self._may_park):
+            await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
+            return True
+        if self._fruitless > _FRUITLESS:
+            # Other workers are quicker each time, or the list holds what dequeue cannot take.
+            await asyncio.sleep(self._random.uniform(0.01, 0.05))
+        try:
+            ready = await self._broker.wait_for_task(self._queue, timeout=self._park)
+        except BrokerUnavailable as error:
+            self._outage.failed("processor", error)
+            self._failures += 1
+            await asyncio.sleep(backoff_s(self._failures, longest_s=self._longest_s, random=self._random))
+            return False
+        except LongshoreError as error:
+            self._outage.refused(f"processor, queue {self._queue}", error)
+            await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
+            return True
+        self._failures = 0
+        return ready

@@ -1,0 +1,92 @@
+"""Carries outcomes to Redis, and says which could not be carried."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from longshore.broker.base import Broker, Outcome, Requeue
+from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.runtime.attempt import Attempt, InFlight
+from longshore.runtime.outage import Outage
+from longshore.runtime.timing import Clock
+
+_logger = logging.getLogger("longshore.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What shall become of an attempt's task."""
+
+    attempt: Attempt
+    outcome: Outcome
+
+
+class Settlement:
+    """Shared by the acknowledger and the syncer.
+
+    An outcome is dropped once the lease of its task is over: the task may run elsewhere then, and is no longer ours to
+    judge. A requeue is tried once: repeated after a lost reply, it could take the task from the next worker.
+    """
+
+    def __init__(self, broker: Broker, *, in_flight: InFlight, outage: Outage, clock: Clock) -> None:
+        self.on_settled: Callable[[], None] = lambda: None  # fewer tasks are in flight
+        self._broker = broker
+        self._in_flight = in_flight
+        self._outage = outage
+        self._clock = clock
+
+    async def settle(self, queue: str, answers: Sequence[Answer]) -> list[Answer]:
+        """Carry out the answers of one queue in one call; those to try again. Never raises for Redis' sake."""
+        try:
+            return await self._settle(queue, answers)
+        finally:
+            self.on_settled()
+
+    async def _settle(self, queue: str, answers: Sequence[Answer]) -> list[Answer]:
+        now = self._clock()
+        valid = []
+        for answer in answers:
+            if answer.attempt.lease_expires_at > now:
+                valid.append(answer)
+            else:
+                self._forget(answer, "Its lease ran out before the outcome of a task was written", "outcome_too_late")
+        if not valid:
+            return []
+        try:
+            owned = await self._broker.settle(queue, [answer.outcome for answer in valid], now=now)
+        except BrokerUnavailable as error:
+            self._outage.failed("acknowledger", error)
+        except LongshoreError as error:
+            self._outage.refused("acknowledger", error)
+        except Exception:
+            _logger.exception("Outcomes could not be written", extra={"action": "settle_failed", "queue": queue})
+        else:
+            self._outage.succeeded()
+            for answer, was_ours in zip(valid, owned, strict=True):
+                if was_ours:
+                    self._in_flight.discard(answer.attempt)
+                else:
+                    self._forget(answer, "A task was no longer ours when it ended", "outcome_not_owned")
+            return []
+        again = []
+        for answer in valid:
+            if isinstance(answer.outcome, Requeue):
+                self._forget(answer, "A task could not be put back; its lease will run out", "requeue_failed")
+            else:
+                again.append(answer)
+        return again
+
+    def _forget(self, answer: Answer, sentence: str, action: str) -> None:
+        self._in_flight.discard(answer.attempt)
+        message = answer.attempt.message
+        _logger.warning(
+            sentence,
+            extra={
+                "action": action,
+                "queue": message.queue,
+                "task_id": message.id,
+                "outcome": type(answer.outcome).__name__,
+            },
+        )

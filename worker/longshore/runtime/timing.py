@@ -1,0 +1,39 @@
+"""Every period and limit of a worker server, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], datetime]
+"""The wall clock, aware."""
+
+
+def utc_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """How often and how long. Lease, server lifetime and skew allowance are Asynq's: Go peers count on them."""
+
+    lease: timedelta = timedelta(seconds=30)  # what dequeue and each beat grant
+    heartbeat: timedelta = timedelta(
+        seconds=5
+    )  # server state and leases; a third of the server key's 10 s would be less
+    announce_gap: timedelta = timedelta(milliseconds=200)  # least time between two early beats (idle ↔ busy)
+    skew: timedelta = timedelta(seconds=30)  # a lease counts as lost only when over for so long (clocks may differ)
+    recover: timedelta = timedelta(seconds=5)  # Asynq: 60 s; the check is one read a queue
+    forward: timedelta = timedelta(seconds=1)  # Asynq: 5 s; due times are whole seconds, so finer gains nothing
+    clean: timedelta = timedelta(seconds=8)  # as Asynq
+    sync: timedelta = timedelta(seconds=1)  # Asynq: 5 s
+    poll: timedelta = timedelta(seconds=1)  # paused queues, and those beyond the parking limit
+    park: timedelta = timedelta(seconds=20)  # one blocking wait on an empty queue, before it is renewed
+    parking_limit: int = 16  # queues waited on, each with a connection of its own
+    cancel_grace: timedelta = timedelta(seconds=5)  # for a cancelled handler to end before its task goes on without it
+    settle_at_stop: timedelta = timedelta(seconds=5)  # for the last acknowledgements of a stopping server
+    clear_at_stop: timedelta = timedelta(seconds=2)  # for removing a stopped server's keys
+    backoff: timedelta = timedelta(seconds=2)  # longest pause between attempts while Redis is away
+    stuck: timedelta = timedelta(seconds=60)  # a duty busy with one step for longer is not alive

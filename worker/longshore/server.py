@@ -1,0 +1,354 @@
+"""A worker server: owns the duties in runtime/, the order in which they end, and the signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from longshore.app import App
+from longshore.broker.base import Broker, RedisSettings
+from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import BrokerUnavailable, InvalidOption
+from longshore.policy.queues import checked_queues
+from longshore.runtime.acknowledger import Acknowledger
+from longshore.runtime.attempt import InFlight
+from longshore.runtime.forwarder import Forwarder
+from longshore.runtime.health import HealthServer, Probe
+from longshore.runtime.heartbeater import Heartbeater
+from longshore.runtime.janitor import Janitor
+from longshore.runtime.outage import Outage
+from longshore.runtime.processor import Processor
+from longshore.runtime.pulse import Pulse
+from longshore.runtime.recoverer import Recoverer
+from longshore.runtime.runner import Runner
+from longshore.runtime.settlement import Settlement
+from longshore.runtime.subscriber import Subscriber
+from longshore.runtime.syncer import Syncer
+from longshore.runtime.ticker import Ticker
+from longshore.runtime.timing import Clock, Timing, utc_now
+
+_logger = logging.getLogger("longshore.server")
+
+DEFAULT_CONCURRENCY = 20
+DEFAULT_SHUTDOWN_TIMEOUT = timedelta(seconds=8)  # Asynq's
+DEFAULT_QUEUES: Mapping[str, int] = {"default": 1}
+
+
+class Server:
+    """Runs an application's handlers on the tasks of some queues.
+
+    ``async with Server(app, redis=…) as server`` runs it beside other code and shuts it down at the end of the block;
+    ``serve()`` runs it until SIGTERM or SIGINT. A server runs once. It starts also while Redis is away.
+
+    Shutting down takes no more tasks, lets the running ones end for ``shutdown_timeout``, then cancels the rest and
+    puts their tasks back as the next to be taken.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        redis: str | RedisSettings | None = None,
+        broker: Broker | None = None,
+        queues: Mapping[str, int] = DEFAULT_QUEUES,
+        strict_priority: bool = False,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        shutdown_timeout: timedelta | float = DEFAULT_SHUTDOWN_TIMEOUT,
+        health_address: tuple[str, int] | None = None,
+        timing: Timing | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        """``redis``: a URL, or settings; the default is a local Redis. Or a ``broker``, which the caller closes.
+
+        ``queues``: name to priority, from 1. ``strict_priority``: a queue is asked only when those before it are empty;
+        otherwise a priority is a share. ``concurrency``: tasks at once. ``shutdown_timeout``: timedelta or seconds.
+        ``health_address``: host ("" for every interface) and port of the probes; None: no probes.
+        Raises InvalidOption for what cannot be used.
+        """
+        if broker is not None and redis is not None:
+            raise InvalidOption("broker", "give either a Redis or a broker, not both")
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InvalidOption("concurrency", f"is {concurrency!r}; give a whole number from 1")
+        if not isinstance(shutdown_timeout, timedelta):
+            shutdown_timeout = timedelta(seconds=shutdown_timeout)
+        if shutdown_timeout < timedelta(0):
+            raise InvalidOption("shutdown timeout", "must not be negative")
+        self._app = app
+        self._owns_broker = broker is None
+        self._broker: Broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
+        self._queues = checked_queues(queues)
+        self._strict_priority = strict_priority
+        self._concurrency = concurrency
+        self._shutdown_timeout = shutdown_timeout
+        self._health_address = health_address
+        self._timing = timing or Timing()
+        self._clock = clock
+        self._server_id = str(uuid.uuid4())
+        self._main: asyncio.Task[None] | None = None
+
+    @property
+    def server_id(self) -> str:
+        """The id it publishes itself under."""
+        return self._server_id
+
+    @property
+    def health_port(self) -> int | None:
+        """The port of the probes, once started."""
+        return self._health.port if self._health_address is not None else None
+
+    async def start(self) -> None:
+        """Begin taking tasks. Raises InvalidOption when the health address cannot be used."""
+        if self._main is not None:
+            raise InvalidOption("server", "runs once; make another one")
+        self._assemble()
+        if self._health_address is not None:
+            await self._health.start(*self._health_address)
+        self._main = asyncio.create_task(self._run(), name="longshore-server")
+
+    def shutdown(self) -> None:
+        """Begin to shut down, gracefully; the second call puts everything back at once."""
+        if self._stop.is_set():
+            self._abort.set()
+        self._stop.set()
+
+    async def wait(self) -> None:
+        """Wait until the server has shut down. Raises what broke it, if something did."""
+        if self._main is not None:
+            await asyncio.shield(self._main)
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT, and shut down. A second signal puts the running tasks back at once."""
+        loop = asyncio.get_running_loop()
+        async with self:
+            signals = (signal.SIGTERM, signal.SIGINT)
+            for number in signals:
+                loop.add_signal_handler(number, self._on_signal, number)
+            try:
+                await self.wait()
+            finally:
+                for number in signals:
+                    loop.remove_signal_handler(number)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        await self.wait()
+
+    def _on_signal(self, number: int) -> None:
+        again = self._stop.is_set()
+        _logger.info(
+            "Signal received again; putting running tasks back" if again else "Signal received; shutting down",
+            extra={"action": "signal", "signal": signal.Signals(number).name},
+        )
+        self.shutdown()
+
+    # -- the parts ---------------------------------------------------------------------------------------------------
+
+    def _assemble(self) -> None:
+        timing, clock, broker, queues = self._timing, self._clock, self._broker, self._queues
+        chance = random.Random()
+        self._stop = asyncio.Event()
+        self._abort = asyncio.Event()
+        self._load_changed = asyncio.Event()
+        self._pulse = Pulse(limit=timing.stuck)
+        self._outage = Outage()
+        self._in_flight = InFlight()
+        settlement = Settlement(broker, in_flight=self._in_flight, outage=self._outage, clock=clock)
+        self._syncer = Syncer(settlement)
+        self._acknowledger = Acknowledger(settlement, self._syncer, pulse=self._pulse)
+        self._runner = Runner(
+            broker,
+            find_handler=self._app.handler,
+            in_flight=self._in_flight,
+            acknowledger=self._acknowledger,
+            on_load=self._load_changed.set,
+            timing=timing,
+            clock=clock,
+            random=chance,
+        )
+        self._processor = Processor(
+            broker,
+            runner=self._runner,
+            queues=queues,
+            strict_priority=self._strict_priority,
+            concurrency=self._concurrency,
+            in_flight=self._in_flight,
+            settlement=settlement,
+            timing=timing,
+            clock=clock,
+            outage=self._outage,
+            pulse=self._pulse,
+            random=chance,
+        )
+        self._heartbeater = Heartbeater(
+            broker,
+            host=socket.gethostname() or "unknown-host",
+            pid=os.getpid(),
+            server_id=self._server_id,
+            concurrency=self._concurrency,
+            queues=queues,
+            strict_priority=self._strict_priority,
+            started_at=clock(),
+            in_flight=self._in_flight,
+            on_lost=self._runner.lose,
+            timing=timing,
+            clock=clock,
+        )
+        self._subscriber = Subscriber(
+            broker, cancel=self._runner.cancel, timing=timing, outage=self._outage, random=chance
+        )
+        forwarder = Forwarder(broker, queues=queues, clock=clock)
+        recoverer = Recoverer(broker, queues=queues, timing=timing, clock=clock, random=chance)
+        janitor = Janitor(broker, queues=queues, clock=clock)
+
+        def ticker(
+            duty: str, tick: Callable[[], Awaitable[None]], period: timedelta, *, at_once: bool = True
+        ) -> Ticker:
+            return Ticker(
+                duty, tick, period=period, outage=self._outage, pulse=self._pulse, random=chance, at_once=at_once
+            )
+
+        self._heartbeat = ticker("heartbeater", self._heartbeater.tick, timing.heartbeat)
+        self._early_heartbeat = ticker("announcer", self._heartbeater.announce, timing.announce_gap)
+        # These end when the draining begins, those only after it.
+        self._until_draining = [
+            ticker("forwarder", forwarder.tick, timing.forward, at_once=False),
+            ticker("janitor", janitor.tick, timing.clean, at_once=False),
+        ]
+        self._until_drained = [
+            ticker("recoverer", recoverer.tick, timing.recover),
+            ticker("syncer", self._syncer.tick, timing.sync, at_once=False),
+        ]
+        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
+
+    async def _announce(self) -> None:
+        while True:
+            await self._load_changed.wait()
+            self._load_changed.clear()
+            await self._early_heartbeat.tick()
+            await asyncio.sleep(self._timing.announce_gap.total_seconds())
+
+    # -- from start to end -------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        _logger.info(
+            "Worker server started",
+            extra={
+                "action": "server_started",
+                "server_id": self._server_id,
+                "queues": ",".join(f"{queue}={priority}" for queue, priority in self._queues.items()),
+                "strict_priority": self._strict_priority,
+                "concurrency": self._concurrency,
+                "handlers": len(self._app.patterns),
+            },
+        )
+        try:
+            async with asyncio.TaskGroup() as duties:
+                heartbeats = [duties.create_task(self._heartbeat.run()), duties.create_task(self._announce())]
+                acknowledging = duties.create_task(self._acknowledger.run())
+                until_draining = [duties.create_task(ticker.run()) for ticker in self._until_draining]
+                until_drained = [duties.create_task(ticker.run()) for ticker in self._until_drained]
+                until_drained.append(duties.create_task(self._subscriber.run()))
+                processing = duties.create_task(self._processor.run())
+                await self._stop.wait()
+                _cancel(until_draining)
+                await self._drain(processing)
+                _cancel(until_drained)
+                await self._settle_the_rest()
+                _cancel([*heartbeats, acknowledging])
+        finally:
+            await self._finish()
+
+    async def _drain(self, processing: asyncio.Task[None]) -> None:
+        started = asyncio.get_running_loop().time()
+        self._processor.stop()
+        self._heartbeater.status = "closed"
+        self._load_changed.set()
+        timeout_s = self._shutdown_timeout.total_seconds()
+        _logger.info(
+            "Draining: no more tasks are taken",
+            extra={"action": "draining", "running": self._runner.running, "timeout_s": timeout_s},
+        )
+        idle = asyncio.ensure_future(self._idle(processing))
+        aborted = asyncio.ensure_future(self._abort.wait())
+        try:
+            await asyncio.wait([idle, aborted], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            idle.cancel()
+            aborted.cancel()
+        if self._runner.running:
+            _logger.warning(
+                "Time is up: running tasks are cancelled and put back",
+                extra={"action": "drain_aborted", "running": self._runner.running},
+            )
+        stuck = await self._runner.abort(grace=self._timing.cancel_grace)
+        # A dequeue under way ends within the broker's own time limit.
+        await asyncio.wait([processing], timeout=self._timing.settle_at_stop.total_seconds())
+        _logger.info(
+            "Drained",
+            extra={
+                "action": "drained",
+                "seconds": round(asyncio.get_running_loop().time() - started, 3),
+                "handlers_left": stuck,
+            },
+        )
+
+    async def _idle(self, processing: asyncio.Task[None]) -> None:
+        await asyncio.wait([processing])
+        await self._runner.wait_until_idle()
+
+    async def _settle_the_rest(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.settle_at_stop.total_seconds()):
+                await self._acknowledger.flush()
+                await self._syncer.tick()
+        if len(self._syncer):
+            _logger.error(
+                "Outcomes of tasks could not be written; these tasks will run again",
+                extra={"action": "outcomes_lost", "tasks": len(self._syncer)},
+            )
+
+    async def _finish(self) -> None:
+        """Whatever happened before: leave nothing behind that needs this process."""
+        self._processor.stop()
+        self._runner.close()
+        with contextlib.suppress(BrokerUnavailable, TimeoutError):  # the keys then expire by themselves
+            async with asyncio.timeout(self._timing.clear_at_stop.total_seconds()):
+                await self._heartbeater.clear()
+        await self._health.close()
+        if self._owns_broker:
+            await self._broker.aclose()
+        _logger.info("Worker server stopped", extra={"action": "server_stopped", "server_id": self._server_id})
+
+    # -- probes ------------------------------------------------------------------------------------------------------
+
+    def _livez(self) -> Probe:
+        if self._main is None or self._main.done():
+            return Probe(ok=False, text="the server has ended")
+        stuck = self._pulse.stuck()
+        return Probe(ok=not stuck, text="stuck: " + ", ".join(stuck) if stuck else "ok")
+
+    def _readyz(self) -> Probe:
+        if not self._outage.ever_reached:
+            return Probe(ok=False, text="Redis was not reached yet")
+        return Probe(ok=True, text="draining" if self._stop.is_set() else "ok")
+
+
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
