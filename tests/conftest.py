@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from localcluster.fixtures import control_plane
+from localcluster.fixtures import control_plane, node_cluster
 from longshore.testing import RedisServer
 
-__all__ = ["control_plane", "redis_client", "redis_server", "redis_url"]
+__all__ = ["control_plane", "node_cluster", "redis_client", "redis_server", "redis_url"]
 
 
 @pytest.fixture(scope="session")

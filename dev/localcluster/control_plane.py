@@ -129,7 +129,7 @@ def _start(
     api = _Api(plane)
     _wait("kube-apiserver", "/readyz", api, processes, ["etcd", "kube-apiserver"])
     # Only now: it gives up when the API server takes longer than ten seconds to answer.
-    processes.start("kube-controller-manager", _controller_manager(binaries, keys, reach, manager), tied=tied)
+    processes.start("kube-controller-manager", _controller_manager(binaries, folder, keys, reach, manager), tied=tied)
     # The first thing that a Pod needs from the controllers, so it is there when they work.
     _wait(
         "kube-controller-manager",
@@ -189,12 +189,15 @@ def _apiserver(
     return argv
 
 
-def _controller_manager(binaries: Path, keys: Certificates, reach: Reach, config: Path) -> list[str | Path]:
+def _controller_manager(
+    binaries: Path, folder: Path, keys: Certificates, reach: Reach, config: Path
+) -> list[str | Path]:
     return [
         *(binaries / "kube-controller-manager", f"--kubeconfig={config}"),
         *("--leader-elect=false", "--use-service-account-credentials=true", "--profiling=false"),
         *(f"--service-account-private-key-file={keys.accounts_key}", f"--root-ca-file={keys.authority}"),
         f"--service-cluster-ip-range={reach.services}",
+        f"--flex-volume-plugin-dir={folder / 'volume-plugins'}",  # it makes this folder, by default under /usr
         "--secure-port=0",  # serves nothing, so that two control planes do not want the same port
     ]
 

@@ -15,8 +15,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from localcluster import instances
+from localcluster import cluster, instances, kind, machine
 from localcluster.access import Access
+from localcluster.cluster import NodeAccess
 from localcluster.errors import MachineCannot
 
 
@@ -27,6 +28,25 @@ def control_plane() -> Iterator[Access]:
         with _skipped_where_impossible():
             access = stack.enter_context(instances.control_plane_instance())
         yield access
+
+
+@pytest.fixture(scope="session")
+def node_cluster() -> Iterator[NodeAccess]:
+    """The cluster with a node and the product's image loaded, one session at a time.
+
+    A cluster that is up already (`make cluster`) is used and left up; otherwise it comes up for this session, tied to
+    it, and goes down at its end.
+    """
+    with _skipped_where_impossible():
+        if not kind.usable():
+            machine.require(machine.missing_for_node())
+    with cluster.held():
+        there_before = cluster.running() is not None
+        try:
+            yield cluster.up(tied=True)
+        finally:
+            if not there_before:
+                cluster.down()
 
 
 @contextmanager

@@ -96,9 +96,12 @@ class ProcessFolder:
             except FileNotFoundError as error:
                 raise ClusterError(f"{words[0]} is not installed (needed for {name})") from error
         _disown(child)
-        process = Process(name=name, pid=child.pid, started=_state_and_start(child.pid)[1], boot=_boot_id())
-        record = self._pids / f"{name}.json"
-        record.write_text(json.dumps(asdict(process)))
+        return self.adopt(name, child.pid)
+
+    def adopt(self, name: str, pid: int) -> Process:
+        """Remember a process that one of ours started."""
+        process = Process(name=name, pid=pid, started=_state_and_start(pid)[1], boot=_boot_id())
+        (self._pids / f"{name}.json").write_text(json.dumps(asdict(process)))
         return process
 
     def all(self) -> list[Process]:

@@ -1,0 +1,5 @@
+# The first process of every pod.
+FROM scratch
+COPY pause /pause
+USER 65535:65535
+ENTRYPOINT ["/pause"]

@@ -1,0 +1,112 @@
+"""A machine within the machine: the namespaces in which the node runs.
+
+What runs inside has its own process ids, mounts, network and host name, and its own /run, /var/lib and /var/log. So
+containerd, the kubelet and kube-proxy may use their default places, write iptables rules and mount what they like: this
+machine sees none of it. And when the first process inside ends, the kernel ends all others and takes mounts, bridge,
+rules and network along. That makes ending a node, also one whose owner was killed, a single signal.
+
+A pair of virtual network interfaces joins it to this machine; nothing leads further.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcluster.commands import run
+from localcluster.errors import ClusterError
+from localcluster.network import Network
+from localcluster.processes import Process, ProcessFolder, children_of
+
+# Hidden by mounts of the sandbox's own, so the data folder cannot lie in them.
+_OWN = ("/run", "/var/lib", "/var/log", "/proc")
+
+# $1 the node's folder, $2 its name. An ignored SIGCHLD is inherited by `sleep`, and with it the kernel reaps the
+# orphans that the first process of a namespace gets.
+_FIRST_PROCESS = """
+set -e
+mount --make-rshared /
+mount --types tmpfs --options mode=0755 tmpfs /run
+mount --bind "$1/lib" /var/lib
+mount --bind "$1/log" /var/log
+hostname "$2"
+ip link set lo up
+sysctl --quiet --write net.ipv4.ip_forward=1
+: > "$1/sandbox-ready"
+trap '' CHLD
+exec sleep infinity
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """A running sandbox."""
+
+    init: Process  # the first process inside, with its pid on this machine
+    network: Network
+
+    def inside(self, argv: Sequence[str | Path]) -> list[str | Path]:
+        """Give the command line that runs a program inside."""
+        joined = ("--mount", "--net", "--pid", "--uts", "--ipc")
+        return ["nsenter", f"--target={self.init.pid}", *joined, "--", *argv]
+
+
+def identity(folder: Path) -> str:
+    """Give the short name that one data folder's node has among the machine's interfaces and control groups."""
+    return "lsh" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+
+
+def start(folder: Path, processes: ProcessFolder, network: Network, *, host_name: str, tied: bool) -> Sandbox:
+    """Make the namespaces and join their network to this machine's."""
+    if any(folder.is_relative_to(own) for own in _OWN):
+        raise ClusterError(
+            f"LONGSHORE_CLUSTER_DIR lies under one of {', '.join(_OWN)}, where the node has its own folders"
+        )
+    ready = folder / "sandbox-ready"
+    for own in ("lib", "log"):
+        (folder / own).mkdir(parents=True, exist_ok=True)
+    private = ("--mount", "--propagation=private", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc")
+    outer = processes.start(
+        "sandbox",
+        ["unshare", *private, "--kill-child=KILL", "sh", "-c", _FIRST_PROCESS, "sh", folder, host_name],
+        tied=tied,
+    )
+    deadline = time.monotonic() + 30
+    while not ready.exists():
+        if not outer.running() or time.monotonic() > deadline:
+            raise ClusterError(f"the node's namespaces could not be made; {processes.explain('sandbox')}")
+        time.sleep(0.02)
+    (first,) = children_of(outer.pid)
+    sandbox = Sandbox(init=processes.adopt("sandbox-init", first), network=network)
+    _join(sandbox, identity(folder))
+    return sandbox
+
+
+def _join(sandbox: Sandbox, interface: str) -> None:
+    network = sandbox.network
+    prefix = network.link.prefixlen
+    pid = str(sandbox.init.pid)
+    run(["ip", "link", "add", interface, "type", "veth", "peer", "name", "eth0", "netns", pid])
+    run(["ip", "address", "add", f"{network.gateway}/{prefix}", "dev", interface])
+    run(["ip", "link", "set", interface, "up"])
+    run(sandbox.inside(["ip", "address", "add", f"{network.node}/{prefix}", "dev", "eth0"]))
+    run(sandbox.inside(["ip", "link", "set", "eth0", "up"]))
+    # This machine forwards nothing, so the default route reaches it and ends there.
+    run(sandbox.inside(["ip", "route", "add", "default", "via", str(network.gateway)]))
+    for reachable in (network.pods, network.services):
+        run(["ip", "route", "add", str(reachable), "via", str(network.node), "dev", interface])
+
+
+def remove_interface(folder: Path) -> None:
+    """Remove this machine's end of the pair, if a sandbox that just ended left it for a moment longer."""
+    interface = identity(folder)
+    if Path("/sys/class/net", interface).exists():
+        try:
+            run(["ip", "link", "delete", interface])
+        except ClusterError:
+            # The kernel was faster.
+            if Path("/sys/class/net", interface).exists():
+                raise
