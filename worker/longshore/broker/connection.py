@@ -61,6 +61,8 @@ class RedisConnection:
             decode_responses=False,
             retry=Retry(NoBackoff(), 0),
             socket_keepalive=True,
+            socket_timeout=None,  # redis-py's default of 5 s would end waits that are meant to be longer
+            socket_connect_timeout=None,
         )
         host = options.get("host", "localhost")
         self.address: str = options.get("path") or f"{host}:{options.get('port', 6379)}"
