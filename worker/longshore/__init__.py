@@ -1,1 +1,61 @@
 """Longshore: background jobs on Redis, in Asynq's own protocol."""
+
+from longshore.app import App
+from longshore.broker.base import RedisSettings
+from longshore.client import Client
+from longshore.context import Context
+from longshore.errors import (
+    BrokerUnavailable,
+    DuplicateTask,
+    EnqueueError,
+    HandlerNotFound,
+    HandlerSignal,
+    InvalidData,
+    InvalidOption,
+    LongshoreError,
+    NotFound,
+    PayloadError,
+    QueueNotFound,
+    RevokeTask,
+    SkipRetry,
+    TaskIDConflict,
+    TaskNotFound,
+    UsageError,
+    WrongType,
+)
+from longshore.inspector import Inspector
+from longshore.protocol.snapshots import TaskInfo
+from longshore.protocol.states import TaskState
+from longshore.run import run
+from longshore.server import Server
+from longshore.task import Task
+
+__all__ = [
+    "App",
+    "BrokerUnavailable",
+    "Client",
+    "Context",
+    "DuplicateTask",
+    "EnqueueError",
+    "HandlerNotFound",
+    "HandlerSignal",
+    "Inspector",
+    "InvalidData",
+    "InvalidOption",
+    "LongshoreError",
+    "NotFound",
+    "PayloadError",
+    "QueueNotFound",
+    "RedisSettings",
+    "RevokeTask",
+    "Server",
+    "SkipRetry",
+    "Task",
+    "TaskIDConflict",
+    "TaskInfo",
+    "TaskNotFound",
+    "TaskState",
+    "UsageError",
+    "WrongType",
+    "run",
+]

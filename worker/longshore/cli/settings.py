@@ -1,0 +1,177 @@
+"""Every setting of the long-running commands: its flag, its environment variable, its default. One table.
+
+Help texts, documentation and tests read it; a flag wins over the environment, the environment over the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import click
+
+from longshore.broker.base import RedisSettings
+from longshore.cli.values import Address, Duration, QueuePriorities
+from longshore.errors import InvalidOption
+from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_SHUTDOWN_TIMEOUT
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One row."""
+
+    name: str  # the command's parameter
+    flag: str
+    env: str | None  # None: a secret may not be seen in a process list, so some have no flag; others need no variable
+    type: Any
+    default: Any = None
+    repeated: bool = False  # the flag may be given several times
+    help: str
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            name="redis",
+            flag="--redis",
+            env="LONGSHORE_REDIS_URL",
+            type=str,
+            default="redis://127.0.0.1:6379/0",
+            help="URL of Redis: redis:// or rediss:// (TLS).",
+        ),
+        Setting(
+            name="redis_username",
+            flag="--redis-username",
+            env="LONGSHORE_REDIS_USERNAME",
+            type=str,
+            help="User name, when the URL has none.",
+        ),
+        Setting(
+            name="redis_password",
+            flag="--redis-password",
+            env="LONGSHORE_REDIS_PASSWORD",
+            type=str,
+            help="Password, when the URL has none. The variable keeps it out of the process list.",
+        ),
+        Setting(
+            name="redis_timeout",
+            flag="--redis-timeout",
+            env="LONGSHORE_REDIS_TIMEOUT",
+            type=Duration(),
+            default="5s",
+            help="Longest wait for an answer of Redis.",
+        ),
+        Setting(
+            name="redis_wait",
+            flag="--redis-wait",
+            env="LONGSHORE_REDIS_WAIT",
+            type=Duration(),
+            default="0s",
+            help="How long to wait at start for a Redis that cannot be reached. 0 gives up at once.",
+        ),
+        Setting(
+            name="queues",
+            flag="--queue",
+            env="LONGSHORE_QUEUES",
+            type=QueuePriorities(),
+            default=None,
+            repeated=True,
+            help="Queues to serve with their priorities: critical=6,default=3. May be repeated. Default: default=1.",
+        ),
+        Setting(
+            name="strict_priority",
+            flag="--strict-priority/--no-strict-priority",
+            env="LONGSHORE_STRICT_PRIORITY",
+            type=bool,
+            default=False,
+            help="Serve a queue only while those of higher priority are empty.",
+        ),
+        Setting(
+            name="concurrency",
+            flag="--concurrency",
+            env="LONGSHORE_CONCURRENCY",
+            type=click.IntRange(min=1),
+            default=DEFAULT_CONCURRENCY,
+            help="Tasks to run at once.",
+        ),
+        Setting(
+            name="shutdown_timeout",
+            flag="--shutdown-timeout",
+            env="LONGSHORE_SHUTDOWN_TIMEOUT",
+            type=Duration(),
+            default=f"{DEFAULT_SHUTDOWN_TIMEOUT.total_seconds():g}s",
+            help="How long running tasks may go on after SIGTERM, before they are put back.",
+        ),
+        Setting(
+            name="health_address",
+            flag="--health-address",
+            env="LONGSHORE_HEALTH_ADDRESS",
+            type=Address(),
+            help="Serve /livez and /readyz there: host:port, or :8081 for every interface. Default: not served.",
+        ),
+        Setting(
+            name="log_level",
+            flag="--log-level",
+            env="LONGSHORE_LOG_LEVEL",
+            type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+            default="info",
+            help="The least important lines to log.",
+        ),
+        Setting(
+            name="log_format",
+            flag="--log-format",
+            env="LONGSHORE_LOG_FORMAT",
+            type=click.Choice(["text", "json"], case_sensitive=False),
+            default="text",
+            help="How a line of the log is written.",
+        ),
+    )
+}
+
+REDIS_SETTINGS = ("redis", "redis_username", "redis_password", "redis_timeout")
+LOG_SETTINGS = ("log_level", "log_format")
+
+
+def with_settings(*names: str) -> Callable[[F], F]:
+    """Give a command these settings as options, shown in this order."""
+
+    def decorate(command: F) -> F:
+        for name in reversed(names):
+            setting = SETTINGS[name]
+            command = click.option(
+                setting.flag,
+                setting.name,
+                envvar=setting.env,
+                type=setting.type,
+                default=setting.default,
+                multiple=setting.repeated,
+                show_default=setting.default is not None,
+                show_envvar=True,
+                help=setting.help,
+            )(command)
+        return command
+
+    return decorate
+
+
+def redis_settings(
+    redis: str, redis_username: str | None, redis_password: str | None, redis_timeout: timedelta
+) -> RedisSettings:
+    """Where and how to connect."""
+    return RedisSettings(url=redis, username=redis_username, password=redis_password, timeout=redis_timeout)
+
+
+def merged_queues(given: tuple[dict[str, int], ...]) -> dict[str, int]:
+    """The queues of all ``--queue`` flags together. Raises InvalidOption for one that is given twice."""
+    queues: dict[str, int] = {}
+    for some in given:
+        for queue, priority in some.items():
+            if queue in queues:
+                raise InvalidOption("--queue", f"queue {queue!r} is given twice")
+            queues[queue] = priority
+    return queues or {"default": 1}

@@ -1,0 +1,88 @@
+"""``longshore worker``: run an application's tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import click
+
+from longshore.app import App
+from longshore.broker.redis_broker import RedisBroker
+from longshore.cli.logs import set_up_logs
+from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
+from longshore.cli.target import load_app
+from longshore.errors import BrokerUnavailable
+from longshore.run import fastest_loop
+from longshore.server import Server
+
+_PAUSE_S = 1.0  # between two attempts to reach Redis at start
+
+
+@click.command()
+@click.argument("application", metavar="MODULE:APP", envvar="LONGSHORE_APP")
+@with_settings(
+    *REDIS_SETTINGS,
+    "redis_wait",
+    "queues",
+    "strict_priority",
+    "concurrency",
+    "shutdown_timeout",
+    "health_address",
+    *LOG_SETTINGS,
+)
+def worker(
+    application: str,
+    redis: str,
+    redis_username: str | None,
+    redis_password: str | None,
+    redis_timeout: timedelta,
+    redis_wait: timedelta,
+    queues: tuple[dict[str, int], ...],
+    strict_priority: bool,
+    concurrency: int,
+    shutdown_timeout: timedelta,
+    health_address: tuple[str, int] | None,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the tasks of MODULE:APP until SIGTERM or SIGINT.
+
+    MODULE:APP is a Python module and the App in it, such as shop.tasks:app; $LONGSHORE_APP is used without it. A first
+    signal lets running tasks end within the shutdown timeout; a second one puts them back at once.
+    """
+    app = load_app(application)
+    settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
+    set_up_logs(log_level, log_format)
+
+    async def serve(app: App) -> None:
+        broker = RedisBroker.connect(settings)
+        try:
+            await reach(broker, wait=redis_wait)
+            await Server(
+                app,
+                broker=broker,
+                queues=merged_queues(queues),
+                strict_priority=strict_priority,
+                concurrency=concurrency,
+                shutdown_timeout=shutdown_timeout,
+                health_address=health_address,
+            ).serve()
+        finally:
+            await broker.aclose()
+
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        runner.run(serve(app))
+
+
+async def reach(broker: RedisBroker, *, wait: timedelta) -> None:
+    """Make sure that Redis answers, trying for ``wait``. Raises BrokerUnavailable."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + wait.total_seconds()
+    while True:
+        try:
+            return await broker.ping()
+        except BrokerUnavailable:
+            if loop.time() >= give_up_at:
+                raise
+        await asyncio.sleep(min(_PAUSE_S, max(0.0, give_up_at - loop.time())))
