@@ -1,7 +1,7 @@
 """Copy crds/ into the chart, which must be complete in itself (`helm package`). A test compares the two.
 
-    python dev/sync_chart.py            # copy
-    python dev/sync_chart.py --check    # only say what differs; exit code 1 if anything does
+python dev/sync_chart.py            # copy
+python dev/sync_chart.py --check    # only say what differs; exit code 1 if anything does
 """
 
 from __future__ import annotations

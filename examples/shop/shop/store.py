@@ -1,9 +1,9 @@
 """The shop's own data, which in this example lives in the workers' Redis, under shop: keys.
 
-    shop:outbox       list    one JSON e-mail each; there is no mail server in an example
-    shop:thumbnails   hash    image id to PNG
-    shop:reports      list    one JSON report each, newest last
-    shop:journal      stream  what the workers did: {event: started | finished, task, type, retried, worker}
+shop:outbox       list    one JSON e-mail each; there is no mail server in an example
+shop:thumbnails   hash    image id to PNG
+shop:reports      list    one JSON report each, newest last
+shop:journal      stream  what the workers did: {event: started | finished, task, type, retried, worker}
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def _url() -> str:
 
 
 def _login() -> dict[str, Any]:
-    login = {"username": os.environ.get("LONGSHORE_REDIS_USERNAME"), "password": os.environ.get("LONGSHORE_REDIS_PASSWORD")}
+    login = {
+        "username": os.environ.get("LONGSHORE_REDIS_USERNAME"),
+        "password": os.environ.get("LONGSHORE_REDIS_PASSWORD"),
+    }
     return {key: value for key, value in login.items() if value}
 
 
@@ -49,7 +52,13 @@ def database_for_threads() -> redis.Redis:
 
 
 def _entry(event: str, ctx: longshore.Context) -> dict[Any, Any]:
-    return {"event": event, "task": ctx.task_id, "type": ctx.type, "retried": ctx.retried, "worker": socket.gethostname()}
+    return {
+        "event": event,
+        "task": ctx.task_id,
+        "type": ctx.type,
+        "retried": ctx.retried,
+        "worker": socket.gethostname(),
+    }
 
 
 @asynccontextmanager

@@ -42,5 +42,5 @@ one, by the name that a Broker gives: the operator cannot list them.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [longshore-operator]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 {{- end -}}

@@ -1,0 +1,160 @@
+"""The chart installed on a real API server, which has no node: nothing runs, everything is stored and authorized.
+
+Proved: the operator's account may do what the operator does, and nothing that would hurt; an upgrade upgrades the
+definitions; uninstalling keeps them and what people declared; roles for people come with the chart.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from chart.rendered import CHART
+from localcluster.access import Access
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE = "longshore-chart-test"
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:longshore"
+
+LEASES = "leases coordination.k8s.io"
+POOLS = "workerpools longshore.dev"
+KINDS = ("brokers", "queues", "workerpools", "periodictasks")
+
+
+@pytest.fixture(scope="module")
+def installed(control_plane: Access) -> Iterator[Access]:
+    """Install the chart, for the length of this module."""
+    control_plane.helm("install", "longshore", CHART, "--namespace", NAMESPACE, "--create-namespace")
+    for kind in KINDS:
+        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{kind}.longshore.dev", "--timeout=30s")
+    yield control_plane
+    control_plane.helm("uninstall", "longshore", "--namespace", NAMESPACE, "--ignore-not-found")
+    control_plane.kubectl("delete", "crd", *(f"{kind}.longshore.dev" for kind in KINDS), "--ignore-not-found")
+    control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request somebody might make; `what` is a resource, or resource/subresource, with its group after a blank."""
+
+    verb: str
+    what: str
+    name: str = ""
+    namespace: str = "shop"
+    account: str = ACCOUNT
+
+
+def granted(cluster: Access, asks: Sequence[Ask]) -> list[Ask]:
+    """Ask the API server's authorizer, all in one call; gives what it allows."""
+    reviews = []
+    for ask in asks:
+        path, _, group = ask.what.partition(" ")
+        resource, _, subresource = path.partition("/")
+        attributes = {
+            "verb": ask.verb,
+            "group": group,
+            "resource": resource,
+            "subresource": subresource,
+            "name": ask.name,
+            "namespace": ask.namespace,
+        }
+        # Service accounts are authorized as members of their groups, too.
+        groups = ["system:authenticated", "system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}"]
+        spec = {"user": ask.account, "groups": groups, "resourceAttributes": attributes}
+        reviews.append({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec})
+    answers = cluster.kubectl(
+        "create",
+        "--filename=-",
+        '--output=jsonpath={.status.allowed}{"\\n"}',
+        input="\n---\n".join(json.dumps(review) for review in reviews),
+    )
+    return [ask for ask, answer in zip(asks, answers.split(), strict=True) if answer == "true"]
+
+
+# What the operator's client, watcher and elector do, by module: cluster/client.py, observe/, apply/, leadership.py.
+NEEDED = [
+    *(Ask(verb, f"{kind} longshore.dev") for kind in KINDS for verb in ("list", "watch")),
+    *(Ask("patch", f"{kind}/status longshore.dev") for kind in KINDS),
+    Ask("patch", "brokers longshore.dev"),
+    *(Ask(verb, "deployments apps") for verb in ("list", "watch", "create", "patch", "delete")),
+    *(Ask(verb, "pods") for verb in ("list", "watch", "patch")),
+    Ask("get", "secrets", name="redis"),
+    Ask("create", "events"),
+    Ask("create", LEASES, namespace=NAMESPACE),
+    Ask("get", LEASES, name="longshore-operator", namespace=NAMESPACE),
+    Ask("update", LEASES, name="longshore-operator", namespace=NAMESPACE),
+]
+HARMFUL = [
+    *(Ask(verb, "secrets") for verb in ("list", "watch", "create", "patch", "delete")),
+    *(Ask(verb, "pods") for verb in ("create", "delete")),
+    Ask("create", "pods/exec"),
+    Ask("deletecollection", "deployments apps"),
+    *(Ask(verb, f"{kind} longshore.dev") for kind in KINDS for verb in ("create", "update", "delete")),
+    *(Ask("patch", f"{kind} longshore.dev") for kind in KINDS if kind != "brokers"),
+    Ask("create", "rolebindings rbac.authorization.k8s.io"),
+    Ask("update", LEASES, name="another", namespace=NAMESPACE),
+    Ask("get", LEASES, name="longshore-operator", namespace="shop"),
+    Ask("impersonate", "users"),
+]
+
+
+def test_the_operator_may_do_what_it_does(installed: Access) -> None:
+    assert granted(installed, NEEDED) == NEEDED
+
+
+def test_the_operator_may_do_nothing_that_would_hurt(installed: Access) -> None:
+    assert granted(installed, HARMFUL) == []
+
+
+def test_editors_of_a_namespace_may_declare_and_scale_and_viewers_only_look(installed: Access) -> None:
+    with installed.namespace("people") as namespace:
+        for who in ("edit", "view"):
+            installed.kubectl(
+                "create", "rolebinding", who, f"--clusterrole={who}", f"--user={who}or", "--namespace", namespace
+            )
+        # The controller that gathers aggregated roles takes a moment.
+        installed.kubectl(
+            "wait",
+            "clusterrole/edit",
+            "--timeout=30s",
+            "--for=jsonpath={.rules[?(@.resources[0]=='workerpools/scale')].verbs[0]}",
+        )
+        create, look, scale = ("create", POOLS), ("list", POOLS), ("update", "workerpools/scale longshore.dev")
+        asks = [
+            Ask(verb, what, namespace=namespace, account=who)
+            for who in ("editor", "viewor")
+            for verb, what in (create, look, scale)
+        ]
+        assert granted(installed, asks) == [*asks[:3], asks[4]]
+
+
+def test_an_upgrade_upgrades_the_definitions(installed: Access, tmp_path: Path) -> None:
+    newer = shutil.copytree(CHART, tmp_path / "longshore")
+    definition = newer / "files" / "crds" / "queues.longshore.dev.yaml"
+    definition.write_text(definition.read_text().replace("shortNames: [", "shortNames: [newer, "))
+    installed.helm("upgrade", "longshore", newer, "--namespace", NAMESPACE)
+    names = installed.kubectl("get", "crd", "queues.longshore.dev", "--output=jsonpath={.spec.names.shortNames}")
+    assert "newer" in names
+
+
+def test_uninstalling_keeps_what_people_declared(installed: Access) -> None:
+    with installed.namespace("declared") as namespace:
+        installed.apply(
+            """
+            apiVersion: longshore.dev/v1alpha1
+            kind: Queue
+            metadata: {name: critical}
+            spec: {}
+            """,
+            namespace=namespace,
+        )
+        installed.helm("uninstall", "longshore", "--namespace", NAMESPACE)
+        assert "critical" in installed.kubectl("get", "queues.longshore.dev", "--namespace", namespace)
+        installed.helm("install", "longshore", CHART, "--namespace", NAMESPACE)
+        assert "critical" in installed.kubectl("get", "queues.longshore.dev", "--namespace", namespace)
