@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// serve runs every task: the payload "fail" fails, "skip" is archived at once, "sleep" waits until it is cancelled, any
+// other succeeds with its payload as the result.
+func serve(arguments []string) error {
+	flags := flag.NewFlagSet("serve", flag.ExitOnError)
+	address := flags.String("redis", "127.0.0.1:6379", "host:port")
+	queues := flags.String("queues", "default", "queues, comma-separated")
+	concurrency := flags.Int("concurrency", 10, "worker slots")
+	_ = flags.Parse(arguments)
+
+	priorities := map[string]int{}
+	for _, queue := range strings.Split(*queues, ",") {
+		priorities[queue] = 1
+	}
+	server := asynq.NewServer(asynq.RedisClientOpt{Addr: *address}, asynq.Config{
+		Concurrency:     *concurrency,
+		Queues:          priorities,
+		LogLevel:        asynq.FatalLevel,
+		RetryDelayFunc:  func(int, error, *asynq.Task) time.Duration { return time.Minute },
+		ShutdownTimeout: time.Second,
+	})
+	var output sync.Mutex
+	err := server.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		id, _ := asynq.GetTaskID(ctx)
+		queue, _ := asynq.GetQueueName(ctx)
+		retried, _ := asynq.GetRetryCount(ctx)
+		maximum, _ := asynq.GetMaxRetry(ctx)
+		deadline, _ := ctx.Deadline()
+		output.Lock()
+		_ = print(map[string]any{
+			"id": id, "queue": queue, "type": task.Type(), "payload": task.Payload(), "headers": task.Headers(),
+			"retried": retried, "max_retry": maximum, "seconds": time.Until(deadline).Seconds(),
+		})
+		output.Unlock()
+		switch string(task.Payload()) {
+		case "fail":
+			return errors.New("told to fail")
+		case "skip":
+			return asynq.SkipRetry
+		case "sleep":
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		_, err := task.ResultWriter().Write(task.Payload())
+		return err
+	}))
+	if err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	server.Shutdown()
+	return nil
+}
