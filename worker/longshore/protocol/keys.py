@@ -162,3 +162,8 @@ def tick_record(queue: str, entry_id: str) -> str:
 def scheduler_lease(scope: str) -> str:
     """String with a lifetime: the active scheduler."""
     return f"longshore:scheduler:{scope}"
+
+
+def periodic_errors(scope: str) -> str:
+    """Hash: entry name → why it cannot run. Written by the active scheduler; absent when all can."""
+    return f"longshore:periodic-errors:{scope}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -64,6 +65,7 @@ class TickRecord:
     last_task_id: str | None = None  # the newest task a tick has created
     missed: int = 0  # ticks given up as too late
     enqueued: int = 0  # ticks that became a task
+    skipped: int = 0  # ticks in time that did not: the unique lock was held, or a task of that id existed
 
 
 def entry_id(scope: str, name: str) -> str:
@@ -74,6 +76,11 @@ def entry_id(scope: str, name: str) -> str:
 def tick_task_id(entry: str, tick: datetime) -> str:
     """The id of the task a tick creates: the same whoever creates it."""
     return f"periodic:{entry}:{int(tick.timestamp())}"
+
+
+def scheduler_entry_id(entry: str) -> str:
+    """The id under which Asynq's readers see an entry: a UUID, as they expect, and the same at every start."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"longshore:periodic:{entry}"))
 
 
 def encode_entry(entry: PeriodicEntry) -> bytes:
@@ -164,6 +171,7 @@ def decode_tick_record(fields: Mapping[bytes, bytes]) -> TickRecord:
         last_task_id=task_id.decode(errors="replace") if task_id else None,
         missed=number(b"missed"),
         enqueued=number(b"enqueued"),
+        skipped=number(b"skipped"),
     )
 
 

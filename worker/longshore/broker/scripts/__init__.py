@@ -49,6 +49,11 @@ PUBLISH_SERVER = _load("publish_server", "string hash")
 PUBLISH_SCHEDULER = _load("publish_scheduler", "list")
 RECORD_ENQUEUE_EVENT = _load("record_enqueue_event", "zset")
 
+# Schedulers
+TICK = _load("tick", "hash hash list string")
+HOLD_SCHEDULER_LEASE = _load("hold_scheduler_lease", "string")
+RELEASE_SCHEDULER_LEASE = _load("release_scheduler_lease", "string")
+
 # Inspectors
 QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set string string string")
 LIST_TASKS = _load("list_tasks", "any zset")

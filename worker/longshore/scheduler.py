@@ -1,0 +1,274 @@
+"""A scheduler: runs the periodic entries of one scope, each tick once; one is active, any number stand by."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Protocol, Self
+
+from longshore.broker.base import RedisSettings
+from longshore.broker.periodic import RedisPeriodicStore
+from longshore.broker.periodic_base import PeriodicStore
+from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import BrokerUnavailable, InvalidOption, LongshoreError
+from longshore.policy.agenda import Agenda
+from longshore.runtime.entry_publisher import EntryPublisher
+from longshore.runtime.health import HealthServer, Probe
+from longshore.runtime.outage import Outage
+from longshore.runtime.pulse import Pulse
+from longshore.runtime.scheduler_lease import SchedulerLease
+from longshore.runtime.tick_runner import TickRunner
+from longshore.runtime.timing import Clock, utc_now
+
+_logger = logging.getLogger("longshore.scheduler")
+
+
+class EntrySource(Protocol):
+    """Where a scheduler finds its entries."""
+
+    async def read(self) -> Mapping[str, bytes]:
+        """Name to entry, as :func:`longshore.protocol.periodic.encode_entry` writes it; asked every second.
+
+        Raises BrokerUnavailable, or another LongshoreError when there is nothing readable; the scheduler goes on.
+        """
+
+
+class StoredEntries:
+    """The entries that lie in Redis, where the operator writes them."""
+
+    def __init__(self, store: PeriodicStore, scope: str) -> None:
+        self._store = store
+        self._scope = scope
+
+    async def read(self) -> Mapping[str, bytes]:
+        return await self._store.read_entries(self._scope)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerTiming:
+    """How often and how long."""
+
+    lease: timedelta = timedelta(seconds=6)  # a standby takes over so long after the active one's last sign of life
+    renewal: timedelta = timedelta(seconds=2)  # three tries within a lease
+    standby: timedelta = timedelta(milliseconds=500)  # a standby's look at the lease: the gap after a clean stop
+    publish: timedelta = timedelta(seconds=5)  # entries in Asynq's form; Go's scheduler: 10 s
+    published_lifetime: timedelta = timedelta(seconds=15)  # how long a killed scheduler stays visible
+    stop: timedelta = timedelta(seconds=2)  # for giving up the lease and the published entries
+    stuck: timedelta = timedelta(seconds=60)  # busy with one step for longer is not alive
+
+
+class Scheduler:
+    """Runs the periodic entries of a scope.
+
+    ``async with Scheduler(scope, redis=…)`` runs it beside other code; ``serve()`` runs it until SIGTERM or SIGINT.
+    A scheduler runs once. It starts also while Redis is away. Any number may run for one scope: a lease in Redis makes
+    one of them active, and whatever runs twice all the same, a tick creates its task at most once.
+    """
+
+    def __init__(
+        self,
+        scope: str,
+        *,
+        redis: str | RedisSettings | None = None,
+        broker: RedisBroker | None = None,
+        entries: EntrySource | None = None,
+        health_address: tuple[str, int] | None = None,
+        timing: SchedulerTiming | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        """``scope``: whose entries; the operator's are ``<namespace>/<broker>``. ``redis``: a URL, or settings; the
+        default is a local Redis. Or a ``broker``, which the caller closes. ``entries``: where they come from; the
+        default is the scope's hash in Redis. ``health_address``: host ("" for every interface) and port of the
+        probes; None: no probes.
+
+        Raises InvalidOption for what cannot be used.
+        """
+        if broker is not None and redis is not None:
+            raise InvalidOption("broker", "give either a Redis or a broker, not both")
+        if scope.split() != [scope]:
+            raise InvalidOption("scope", f"{scope!r} is not a name without blanks")
+        self._scope = scope
+        self._owns_broker = broker is None
+        self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
+        self._store: PeriodicStore = RedisPeriodicStore(self._broker.connection)
+        self._entries = entries if entries is not None else StoredEntries(self._store, scope)
+        self._health_address = health_address
+        self._timing = timing or SchedulerTiming()
+        self._clock = clock
+        self._id = f"{socket.gethostname() or 'unknown-host'}:{os.getpid()}:{uuid.uuid4()}"
+        self._main: asyncio.Task[None] | None = None
+
+    @property
+    def scheduler_id(self) -> str:
+        """The id it holds the lease and publishes itself under: ``<host>:<pid>:<uuid>``."""
+        return self._id
+
+    @property
+    def health_port(self) -> int | None:
+        """The port of the probes, once started."""
+        return self._health.port if self._health_address is not None else None
+
+    async def start(self) -> None:
+        """Begin. Raises InvalidOption when the health address cannot be used."""
+        if self._main is not None:
+            raise InvalidOption("scheduler", "runs once; make another one")
+        self._assemble()
+        if self._health_address is not None:
+            await self._health.start(*self._health_address)
+        self._main = asyncio.create_task(self._run(), name="longshore-scheduler")
+
+    def shutdown(self) -> None:
+        """Begin to stop: the step under way ends, then a standby is let in."""
+        self._stop.set()
+
+    async def wait(self) -> None:
+        """Wait until the scheduler has stopped. Raises what broke it, if something did."""
+        if self._main is not None:
+            await asyncio.shield(self._main)
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT, and stop."""
+        loop = asyncio.get_running_loop()
+        async with self:
+            signals = (signal.SIGTERM, signal.SIGINT)
+            for number in signals:
+                loop.add_signal_handler(number, self.shutdown)
+            try:
+                await self.wait()
+            finally:
+                for number in signals:
+                    loop.remove_signal_handler(number)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        await self.wait()
+
+    def _assemble(self) -> None:
+        timing, clock = self._timing, self._clock
+        self._stop = asyncio.Event()
+        self._pulse = Pulse(limit=timing.stuck)
+        self._outage = Outage()
+        self._agenda = Agenda(self._scope)
+        self._lease = SchedulerLease(
+            self._store,
+            scope=self._scope,
+            holder=self._id,
+            lifetime=timing.lease,
+            renewal=timing.renewal,
+            clock=clock,
+        )
+        self._ticks = TickRunner(self._store, self._broker, agenda=self._agenda, clock=clock)
+        self._publisher = EntryPublisher(
+            self._broker,
+            self._store,
+            scope=self._scope,
+            scheduler_id=self._id,
+            agenda=self._agenda,
+            period=timing.publish,
+            lifetime=timing.published_lifetime,
+            clock=clock,
+        )
+        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
+
+    # -- from start to end -------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        facts = {"scope": self._scope, "scheduler_id": self._id}
+        _logger.info("Scheduler started", extra={"action": "scheduler_started", **facts})
+        try:
+            while not self._stop.is_set():
+                await self._attempt()
+                await self._wait()
+        finally:
+            await self._finish()
+            _logger.info("Scheduler stopped", extra={"action": "scheduler_stopped", **facts})
+
+    async def _attempt(self) -> None:
+        """One step, whatever comes of it: nothing but cancellation ends the loop."""
+        try:
+            with self._pulse.working("scheduler"):
+                await self._step()
+        except BrokerUnavailable as error:
+            self._outage.failed("scheduler", error)
+            # What was under way may have happened or not, and a standby may be active by the time Redis is back.
+            self._lease.doubt()
+            self._forget()
+        except LongshoreError as error:
+            self._outage.refused("scheduler", error)
+        except Exception:
+            _logger.exception("A step failed; the scheduler goes on", extra={"action": "step_failed"})
+            self._forget()
+        else:
+            self._outage.succeeded()
+
+    async def _step(self) -> None:
+        """Stand by, or look at the entries and carry out what is due."""
+        was_active = self._lease.held
+        if not await self._lease.hold():
+            if was_active:
+                _logger.warning("The lease is another scheduler's; standing by", extra={"action": "standing_by"})
+                await self._publisher.clear()
+            return
+        if not was_active:
+            _logger.info("This scheduler is active now", extra={"action": "active", "scope": self._scope})
+            self._forget()
+        changed = self._agenda.update(await self._entries.read())
+        await self._ticks.run()
+        await self._publisher.publish(changed=changed, tick_errors=self._ticks.errors)
+
+    def _forget(self) -> None:
+        self._agenda.forget_records()
+        self._publisher.forget()
+
+    async def _wait(self) -> None:
+        """When active, until the next whole second, since ticks are whole seconds; else for the standby's period."""
+        if self._lease.held:
+            now = self._clock().timestamp()
+            # A timer may end a little early by the wall clock; a millisecond later is surely the new second.
+            wait_s = math.floor(now) + 1.001 - now
+        else:
+            wait_s = self._timing.standby.total_seconds()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._stop.wait()
+
+    async def _finish(self) -> None:
+        """Let a standby in at once. What cannot be given back expires by itself."""
+        was_active = self._lease.held
+        with contextlib.suppress(LongshoreError, TimeoutError):
+            async with asyncio.timeout(self._timing.stop.total_seconds()):
+                await self._lease.release()
+                if was_active:
+                    await self._publisher.clear()
+        await self._health.close()
+        if self._owns_broker:
+            await self._broker.aclose()
+
+    # -- probes ------------------------------------------------------------------------------------------------------
+
+    def _livez(self) -> Probe:
+        if self._main is None or self._main.done():
+            return Probe(ok=False, text="the scheduler has ended")
+        stuck = self._pulse.stuck()
+        return Probe(ok=not stuck, text="stuck: " + ", ".join(stuck) if stuck else "ok")
+
+    def _readyz(self) -> Probe:
+        if not self._outage.ever_reached:
+            return Probe(ok=False, text="Redis was not reached yet")
+        return Probe(ok=True, text="active" if self._lease.held else "standby")
