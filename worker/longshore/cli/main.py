@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from longshore.cli.enqueue import enqueue
+from longshore.cli.scheduler import scheduler
 from longshore.cli.worker import worker
 from longshore.errors import LongshoreError
 
@@ -19,6 +20,7 @@ def longshore() -> None:
 
 
 longshore.add_command(worker)
+longshore.add_command(scheduler)
 longshore.add_command(enqueue)
 
 
