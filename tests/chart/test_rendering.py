@@ -18,6 +18,7 @@ import sync_chart
 from chart.rendered import CHART, REPOSITORY, Manifest, Render, Rendered
 from localcluster.access import Access
 from localcluster.errors import ClusterError
+from longshore_operator import rbac
 
 cluster = pytest.mark.cluster
 
@@ -180,6 +181,14 @@ def test_no_role_holds_a_wildcard_and_secrets_are_only_got(render: Render, value
         assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
         if "secrets" in rule["resources"]:
             assert rule == {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
+
+
+@cluster
+def test_the_roles_grant_what_the_operators_code_declares_and_nothing_else(render: Render) -> None:
+    rendered = render()
+    (everywhere,) = [role for role in rendered.all("ClusterRole") if not aggregated(role)]
+    assert everywhere["rules"] == [rule.manifest() for rule in rbac.RULES]
+    assert rendered.one("Role")["rules"] == [rule.manifest() for rule in rbac.LEASE_RULES]
 
 
 @cluster

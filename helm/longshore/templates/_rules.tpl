@@ -1,6 +1,7 @@
 {{/*
-What the operator may do in the namespaces it serves. No verb or resource is a wildcard; Secrets are only read, one by
-one, by the name that a Broker gives: the operator cannot list them.
+What the operator may do in the namespaces it serves: the rules of longshore_operator.rbac, and a test compares the two.
+No verb or resource is a wildcard; Secrets are only read, one by one, by the name that a Broker gives: the operator
+cannot list them.
 */}}
 {{- define "longshore.rules" -}}
 - apiGroups: [longshore.dev]
@@ -29,9 +30,10 @@ one, by the name that a Broker gives: the operator cannot list them.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
+# One Event a transition; a patch counts one that repeats.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, patch]
 {{- end -}}
 
 {{/* The leader's Lease, in the operator's own namespace. A create cannot be limited to a name. */}}
