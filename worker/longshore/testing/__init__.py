@@ -5,6 +5,15 @@ Everything here talks to a real Redis; there is no in-memory double, because wha
 
 from longshore.testing.keyspace import KeySpace, read_keyspace, read_lifetimes, seed_keyspace
 from longshore.testing.messages import new_message
+from longshore.testing.queue_content import queue_content
 from longshore.testing.redis_server import RedisServer
 
-__all__ = ["KeySpace", "RedisServer", "new_message", "read_keyspace", "read_lifetimes", "seed_keyspace"]
+__all__ = [
+    "KeySpace",
+    "RedisServer",
+    "new_message",
+    "queue_content",
+    "read_keyspace",
+    "read_lifetimes",
+    "seed_keyspace",
+]
