@@ -7,6 +7,8 @@ its client, pipeline and pool, which cost more than a whole batch of tasks does,
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -211,6 +213,11 @@ class RedisConnection:
             await awaitable
 
     def _unavailable(self, error: exceptions.RedisError) -> BrokerUnavailable:
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, OSError) and cause.errno is not None:
+            # redis-py's text for a refused connection is "Connect call failed", and holds no word of the system's
+            reason = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
+            return BrokerUnavailable(f"Redis at {self.address}: {reason}")
         text = str(error) or type(error).__name__
         # where redis-py connects, its text names the address itself
         return BrokerUnavailable(text if self.address in text else f"Redis at {self.address}: {text}")

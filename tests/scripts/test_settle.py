@@ -1,0 +1,157 @@
+"""Ends of attempts: many of all kinds in one call, and who may write when two try.
+
+That each kind alone leaves the key space as Asynq's does is shown in test_as_asynq_does.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import redis
+
+from longshore.broker.base import Archive, Complete, Done, Outcome, Requeue, Retry
+from longshore.broker.redis_broker import RedisBroker
+from longshore.protocol import codec, keys
+from longshore.protocol.messages import TaskMessage
+from longshore.testing import new_message, queue_content, read_keyspace, read_lifetimes, seed_keyspace
+
+_NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
+_NOW_S = codec.unix_seconds(_NOW)
+_NOW_NS = codec.unix_nanoseconds(_NOW)
+_DAY = timedelta(days=1)
+
+
+def _active(*messages: TaskMessage) -> list[tuple[TaskMessage, int]]:
+    return [(message, _NOW_S + 5) for message in messages]
+
+
+async def test_outcomes_of_every_kind_are_carried_out_in_one_call(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    names = ("done", "done2", "kept", "failed", "late", "dead", "back", "running")
+    done, done2, kept, failed, late, dead, back, running = (new_message(id=name) for name in names)
+    kept = replace(kept, retention=_DAY)
+    seed_keyspace(redis_client, queue_content(active=_active(done, done2, kept, failed, late, dead, back, running)))
+    completed = replace(kept, completed_at=_NOW)
+    again = replace(failed, retried=1, error="boom", last_failed_at=_NOW)
+    archived = replace(dead, error="boom", last_failed_at=_NOW)
+    outcomes: list[Outcome] = [
+        Done(message=done),
+        Retry(message=again, retry_at=_NOW + _DAY),
+        Complete(message=completed, result=b"\x00r"),
+        Archive(message=archived),
+        Requeue(message=back),
+        Done(message=done2),
+        Retry(message=late, retry_at=_NOW + _DAY, is_failure=False),
+    ]
+    assert await broker.settle("default", outcomes, now=_NOW) == [True] * 7
+    expected = queue_content(
+        active=_active(running),
+        completed=[(completed, _NOW_S + 86400)],
+        retry=[(again, _NOW_S + 86400), (late, _NOW_S + 86400)],
+        archived=[(archived, _NOW_S)],
+    ) | queue_content(pending=[back], pending_since_ns=_NOW_NS)
+    expected[keys.task("default", "kept")][b"result"] = b"\x00r"
+    # the day's counters of 2024 are past their 90 days at once, so Redis has dropped them
+    counters = {keys.processed_total("default"): b"5", keys.failed_total("default"): b"2"}
+    assert read_keyspace(redis_client) == expected | counters
+
+
+async def test_the_days_counters_live_for_90_days_after_the_first_count(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    now = datetime.now(UTC)
+    first, second = new_message(), new_message()
+    seed_keyspace(redis_client, queue_content(active=_active(first, second)))
+    await broker.settle("default", [Done(message=first)], now=now)
+    await broker.settle("default", [Done(message=second)], now=now + timedelta(seconds=100))
+    key = keys.processed("default", now.date())
+    assert read_lifetimes(redis_client) == {key: codec.unix_seconds(now + timedelta(days=90))}
+    assert redis_client.get(key) == b"2"
+
+
+async def test_only_the_tasks_that_were_no_longer_active_are_refused(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    mine, gone, moved = new_message(id="mine"), new_message(id="gone"), new_message(id="moved")
+    before = queue_content(active=_active(mine), retry=[(moved, _NOW_S)])
+    seed_keyspace(redis_client, before)
+    outcomes: list[Outcome] = [
+        Done(message=gone),
+        Requeue(message=moved),
+        Archive(message=moved),
+        Retry(message=moved, retry_at=_NOW),
+        Complete(message=replace(moved, completed_at=_NOW, retention=_DAY)),
+        Done(message=mine),
+        Done(message=moved),
+    ]
+    assert await broker.settle("default", outcomes, now=_NOW) == [False, False, False, False, False, True, False]
+    seen = read_keyspace(redis_client)
+    assert seen.pop(keys.processed_total("default")) == b"1"
+    assert seen == queue_content(retry=[(moved, _NOW_S)])
+
+
+async def test_repeating_a_settlement_writes_nothing(broker: RedisBroker, redis_client: redis.Redis) -> None:
+    message = new_message()
+    seed_keyspace(redis_client, queue_content(active=_active(message)))
+    outcome = Retry(message=replace(message, retried=1), retry_at=_NOW)
+    assert await broker.settle("default", [outcome], now=_NOW) == [True]
+    before = read_keyspace(redis_client)
+    assert await broker.settle("default", [outcome], now=_NOW) == [False]
+    assert read_keyspace(redis_client) == before
+
+
+async def test_requeued_tasks_are_next_in_the_order_given(broker: RedisBroker, redis_client: redis.Redis) -> None:
+    waiting = new_message(id="waiting")
+    back = [new_message(id=f"back{n}") for n in range(3)]
+    seed_keyspace(redis_client, queue_content(active=_active(*back), pending=[waiting]))
+    await broker.settle("default", [Requeue(message=message) for message in back], now=_NOW)
+    taken = await broker.dequeue("default", limit=4, now=_NOW, lease=_DAY)
+    assert [leased.message.id for leased in taken.leased] == ["back0", "back1", "back2", "waiting"]
+
+
+async def test_an_active_task_without_a_lease_can_be_settled(broker: RedisBroker, redis_client: redis.Redis) -> None:
+    message = new_message()
+    seed_keyspace(redis_client, queue_content(active=_active(message)))
+    redis_client.delete(keys.lease("default"))
+    assert await broker.settle("default", [Archive(message=message)], now=_NOW) == [True]
+    seen = read_keyspace(redis_client)
+    assert seen == queue_content(archived=[(message, _NOW_S)]) | {
+        keys.processed_total("default"): b"1",
+        keys.failed_total("default"): b"1",
+    }
+
+
+async def test_more_than_one_script_can_hold_are_settled_in_order(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    messages = [new_message(id=f"{n:04}") for n in range(2500)]
+    seed_keyspace(redis_client, queue_content(active=_active(*messages)))
+    assert all(await broker.settle("default", [Requeue(message=m) for m in messages], now=_NOW))
+    assert redis_client.lrange(keys.pending("default"), 0, -1) == [m.id.encode() for m in reversed(messages)]
+    assert redis_client.llen(keys.active("default")) == 0
+
+
+async def test_settling_nothing_is_nothing(broker: RedisBroker) -> None:
+    assert await broker.settle("default", [], now=_NOW) == []
+
+
+async def test_the_archive_keeps_the_newest_9999_and_trims_hashes_with_ids_a_chunk_at_a_time(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    old = [new_message(id=f"{n:05}", payload=None) for n in range(11_500)]
+    pipeline = redis_client.pipeline(transaction=False)
+    for number, message in enumerate(old):
+        pipeline.hset(
+            keys.task("default", message.id), mapping={"msg": codec.encode_task(message), "state": "archived"}
+        )
+        pipeline.zadd(keys.archived("default"), {message.id: _NOW_S - 20_000 + number})
+    pipeline.execute()
+    for expected in (10_501, 9_999, 9_999):
+        message = new_message()
+        seed_keyspace(redis_client, queue_content(active=_active(message)))
+        await broker.settle("default", [Archive(message=message)], now=_NOW)
+        assert redis_client.zcard(keys.archived("default")) == expected
+        assert len(redis_client.keys(keys.task_prefix("default") + "*")) == expected
+        assert redis_client.zscore(keys.archived("default"), message.id) == _NOW_S
