@@ -21,10 +21,11 @@ from longshore.errors import (
     TaskIDConflict,
     TaskNotFound,
     UsageError,
+    WrongState,
     WrongType,
 )
 from longshore.inspector import Inspector
-from longshore.protocol.snapshots import TaskInfo
+from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, ServerSnapshot, TaskInfo
 from longshore.protocol.states import TaskState
 from longshore.run import run
 from longshore.server import Server
@@ -32,6 +33,7 @@ from longshore.task import Task
 
 __all__ = [
     "App",
+    "BrokerSnapshot",
     "BrokerUnavailable",
     "Client",
     "Context",
@@ -46,9 +48,11 @@ __all__ = [
     "NotFound",
     "PayloadError",
     "QueueNotFound",
+    "QueueSnapshot",
     "RedisSettings",
     "RevokeTask",
     "Server",
+    "ServerSnapshot",
     "SkipRetry",
     "Task",
     "TaskIDConflict",
@@ -56,6 +60,7 @@ __all__ = [
     "TaskNotFound",
     "TaskState",
     "UsageError",
+    "WrongState",
     "WrongType",
     "run",
 ]
