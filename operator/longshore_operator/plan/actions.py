@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longshore.protocol.periodic import PeriodicEntry
-
 from longshore_operator.plan.observed import PoolMemory
 
 

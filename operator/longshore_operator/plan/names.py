@@ -1,4 +1,4 @@
-"""Names, labels and annotations of what we make in the cluster. Each is stable API: people and dashboards select by it."""
+"""Names, labels and annotations of what we make in the cluster. Stable API: people and dashboards select by them."""
 
 from __future__ import annotations
 

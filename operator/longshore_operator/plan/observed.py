@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from longshore.protocol.snapshots import BrokerSnapshot
-
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.api.queue import Queue
@@ -90,8 +89,8 @@ class PoolMemory:
 
     observed_since: datetime  # when this process first planned the pool
     replicas: int  # the count that was decided last, or found at the start
-    # Samples of the demand, oldest first, as far as a stabilization window still needs them: `highs` falls from entry to
-    # entry (its first is the window's maximum), `lows` rises. A poll that failed counts as a demand of the count it held.
+    # Samples of the demand, oldest first, as far as a stabilization window still needs them: `highs` falls from entry
+    # to entry (its first is the window's maximum), `lows` rises. A failed poll counts as a demand of the count it held.
     highs: tuple[tuple[datetime, int], ...] = ()
     lows: tuple[tuple[datetime, int], ...] = ()
     idle_since: datetime | None = None  # since when nothing waits, runs or is due

@@ -1,0 +1,138 @@
+"""The pod template of a Deployment of ours: our defaults, and a person's template that wins over them by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from longshore_operator.plan.processes import HEALTH_PORT, Process, SecretValue
+
+# Beyond the drain time: for the process to notice the signal, put tasks back and say goodbye before it is killed.
+_GRACE_MARGIN_S = 15
+
+# Lists whose items have a key of their own are joined by it, as the API server does; all others are replaced whole.
+_LIST_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "ports": "containerPort",
+    "volumeMounts": "mountPath",
+    "imagePullSecrets": "name",
+}
+# A union of alternatives (a value or its source, one kind of probe or volume): half of ours and half of theirs would
+# be neither, so the person's is taken as it is.
+_UNIONS = frozenset({"env", "volumes", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"})
+
+
+def pod_template(
+    *,
+    container: str,
+    process: Process,
+    image: str | None,
+    image_pull_policy: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+    template: Mapping[str, Any] | None,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+) -> dict[str, Any]:
+    """A PodTemplateSpec that runs ``process`` in ``container``, completed by ``template``.
+
+    ``labels`` and ``annotations`` are ours and cannot be overridden: they select and replace the pods.
+    """
+    own = {
+        "spec": {
+            # The API server is no business of a worker: a stolen token would be worth more than the task.
+            "automountServiceAccountToken": False,
+            # A Service named longshore-… would otherwise inject variables that read like our settings.
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": int(process.drain.total_seconds()) + _GRACE_MARGIN_S,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [_container(container, process, image, image_pull_policy, resources)],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        }
+    }
+    joined: dict[str, Any] = _join(own, template or {})
+    metadata = dict(joined.get("metadata") or {})
+    metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    kept = {**(metadata.get("annotations") or {}), **annotations}
+    if kept:
+        metadata["annotations"] = kept
+    return {**joined, "metadata": metadata}
+
+
+def container_image(template: Mapping[str, Any], container: str) -> str | None:
+    """The image of a container in a rendered pod template."""
+    for each in template["spec"].get("containers") or []:
+        if each.get("name") == container:
+            return each.get("image") or None
+    return None
+
+
+def _container(
+    name: str,
+    process: Process,
+    image: str | None,
+    image_pull_policy: str | None,
+    resources: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": name,
+        "env": [_variable(variable, value) for variable, value in process.environment.items()],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    if image is not None:
+        container["image"] = image
+    if image_pull_policy is not None:
+        container["imagePullPolicy"] = image_pull_policy
+    if resources:
+        container["resources"] = dict(resources)
+    if process.command is not None:
+        container["command"] = list(process.command)
+    if process.serves_health:
+        container["ports"] = [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}]
+        # Imports of an app can take long; until the first answer only this probe runs, often, so that a fresh worker
+        # is seen as ready soon.
+        container["startupProbe"] = {**_probe("/livez"), "periodSeconds": 1, "failureThreshold": 180}
+        container["livenessProbe"] = {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 3}
+        container["readinessProbe"] = {**_probe("/readyz"), "periodSeconds": 5, "failureThreshold": 2}
+    return container
+
+
+def _variable(name: str, value: str | SecretValue) -> dict[str, Any]:
+    if isinstance(value, SecretValue):
+        return {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+    return {"name": name, "value": value}
+
+
+def _probe(path: str) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "health"}, "timeoutSeconds": 5}
+
+
+def _join(ours: Any, theirs: Any, field: str = "") -> Any:
+    """``theirs`` over ``ours``. An explicit null removes what is ours."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and field not in _UNIONS:
+        joined = {key: value for key, value in ours.items() if theirs.get(key, value) is not None}
+        for key, value in theirs.items():
+            if value is not None:
+                joined[key] = _join(ours[key], value, key) if key in ours else value
+        return joined
+    key = _LIST_KEYS.get(field)
+    if key is not None and isinstance(ours, list) and isinstance(theirs, list):
+        return _join_lists(ours, theirs, key, union=field in _UNIONS)
+    return theirs
+
+
+def _join_lists(ours: list[Any], theirs: list[Any], key: str, *, union: bool) -> list[Any]:
+    """Ours first and in our order, since a variable may refer to earlier ones; then what is theirs alone."""
+    given = {each.get(key): each for each in theirs if isinstance(each, Mapping)}
+    joined = []
+    for each in ours:
+        other = given.pop(each.get(key), None)
+        joined.append(each if other is None else (other if union else _join(each, other)))
+    return [*joined, *(each for each in theirs if not isinstance(each, Mapping) or each.get(key) in given)]

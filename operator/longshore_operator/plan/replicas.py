@@ -1,0 +1,193 @@
+"""How many workers a pool shall have, and why. Its one input from the past is what the last decision remembered.
+
+    waiting  = Σ over its unpaused queues of pending + due, split among the pools that serve the queue by their weights
+    demand   = ⌈(waiting + running) / targetPerReplica⌉
+    grow     : to the lowest demand within scaleUp.stabilization
+    shrink   : to the highest demand within scaleDown.stabilization, and never below the number of busy workers
+    to zero  : only when nothing has waited, run or been due for zeroAfter
+    desired  = the result, at most maxStep away, within minReplicas and maxReplicas
+
+There is no tolerance band and no threshold for the first worker. What a person orders (a fixed count, new bounds) is
+obeyed at once, without any window. What cannot be read changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from longshore_operator.api import reasons
+from longshore_operator.api.durations import format_duration
+from longshore_operator.api.worker_pool import Autoscaling, ScaleDown, ScaleUp, WorkerPoolSpec
+from longshore_operator.plan.load import Load
+from longshore_operator.plan.observed import PoolMemory
+
+# Asynq's servers publish what they run every 5 seconds. A shrink waits so long for tasks that were taken since to show
+# up, because a pod that looks idle may just have taken one of them.
+HEARTBEAT_LAG = timedelta(seconds=10)
+# Plans are also made between polls, when an object changes; those are no further steps.
+_SHORTEST_STEP = timedelta(milliseconds=400)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """A pool's count for now."""
+
+    replicas: int
+    previous: int  # the count until now
+    text: str  # what was decided and why, in one line
+    limit: str | None  # reasons.MAX_REPLICAS or STEP_LIMITED when the backlog asks for another count
+    memory: PoolMemory
+
+
+def decide_replicas(
+    spec: WorkerPoolSpec, load: Load | None, *, found: int | None, memory: PoolMemory | None, now: datetime
+) -> Decision:
+    """The count of a pool.
+
+    ``load``: None when the Broker cannot be read. ``found``: the Deployment's count; None when there is none.
+    Without ``memory`` the process has just started: it adopts the count it finds and treats it as the demand until now,
+    so that nothing shrinks before one full window has passed.
+    """
+    adopted = memory is None
+    if memory is None:
+        current = 0 if found is None else found
+        memory = _forget(PoolMemory(observed_since=now, replicas=current), current, now)
+    auto = spec.autoscaling
+    if auto is None:
+        memory = _forget(memory, spec.replicas, now)
+        return _settle(memory, spec.replicas, f"replicas is {spec.replicas}", None, now, adopted=adopted)
+    current = memory.replicas
+    if auto.paused:
+        fresh = adopted and found is None  # there is no count to freeze yet
+        count = auto.min_replicas if fresh else current
+        memory = _forget(memory, count, now)
+        return _settle(memory, count, "autoscaling is paused", None, now, adopted=adopted)
+    if load is None:
+        memory = _remember(replace(memory, idle_since=None, shrink_held_since=None), auto, current, now)
+        count = _clamp(current, auto)
+        return _settle(memory, count, "held while the Broker cannot be read", None, now, adopted=adopted)
+
+    demand, formula = _demand(spec, load)
+    memory = _remember(memory, auto, demand, now)
+    memory = replace(memory, idle_since=(memory.idle_since or now) if load.idle else None)
+    if demand >= current:
+        memory = replace(memory, shrink_held_since=None)
+        count, why, limit = _grow(auto, memory, current, demand, now)
+    else:
+        memory, count, why, limit = _shrink(auto, memory, load, current, demand, now)
+    bounded = _clamp(count, auto)
+    if bounded < count:
+        why, limit = "limited by maxReplicas", reasons.MAX_REPLICAS
+    elif bounded > count:
+        why = "at least minReplicas"
+    text = formula if why is None else f"{formula}, {why}"
+    return _settle(memory, bounded, text, limit, now, adopted=adopted)
+
+
+def _demand(spec: WorkerPoolSpec, load: Load) -> tuple[int, str]:
+    """The workers that the load asks for, and the sum in words."""
+    assert spec.autoscaling is not None
+    target = spec.autoscaling.target_per_replica or 2 * spec.concurrency
+    demand = math.ceil((load.waiting + load.running) / target)
+    waiting, running = math.ceil(load.waiting), math.ceil(load.running)
+    parts = [f"{waiting} waiting"] if waiting else []
+    if running:
+        parts.append(f"{running} running")
+    if parts:
+        return demand, f"{' + '.join(parts)} / {target} per replica = {demand}"
+    if load.grouped:
+        # Groups are aggregated by a server, so one must run; how many tasks they hold says nothing about the work.
+        return 1, f"{load.grouped} in groups"
+    return 0, "nothing waits or runs"
+
+
+def _grow(
+    auto: Autoscaling, memory: PoolMemory, current: int, demand: int, now: datetime
+) -> tuple[int, str | None, str | None]:
+    lowest = memory.lows[0][1]
+    count = max(current, lowest)
+    why = None
+    if count < demand:
+        why = f"not for {format_duration(auto.scale_up.stabilization)} yet"
+    allowed = _allowed(auto.scale_up, auto, since=memory.grown_at, now=now)
+    if allowed is not None and count - current > allowed:
+        return current + allowed, "limited by scaleUp.maxStep", reasons.STEP_LIMITED
+    return count, why, None
+
+
+def _shrink(
+    auto: Autoscaling, memory: PoolMemory, load: Load, current: int, demand: int, now: datetime
+) -> tuple[PoolMemory, int, str | None, str | None]:
+    """The count, not below what any of the guards of running work allows; the strictest one gives the reason."""
+    count, why = demand, None
+    highest = memory.highs[0][1]
+    if highest > count:
+        count, why = highest, f"more was needed within {format_duration(auto.scale_down.stabilization)}"
+    busy = len(load.busy)
+    if busy > count:
+        count, why = busy, f"{busy} are busy"
+    if count == 0:
+        idle = timedelta() if memory.idle_since is None else now - memory.idle_since
+        if memory.idle_since is None or idle < auto.zero_after:
+            count, why = 1, f"to zero after {format_duration(auto.zero_after)} without a task"
+    if load.unreadable:
+        count, why = current, f"kept while queue {load.unreadable[0]} cannot be read"
+    if count >= current:
+        return replace(memory, shrink_held_since=None), current, why, None
+
+    held_since = None
+    if load.unseen:
+        held_since = memory.shrink_held_since or now
+        if now - held_since < HEARTBEAT_LAG:
+            memory = replace(memory, shrink_held_since=held_since)
+            return memory, current, "kept until heartbeats tell who runs what", None
+        # Each of them may run on a worker of its own that looks idle.
+        count = max(count, min(current, busy + load.unseen))
+    memory = replace(memory, shrink_held_since=held_since)
+    allowed = _allowed(auto.scale_down, auto, since=memory.shrunk_at, now=now)
+    if allowed is not None and current - count > allowed:
+        return memory, current - allowed, "limited by scaleDown.maxStep", reasons.STEP_LIMITED
+    return memory, count, why, None
+
+
+def _allowed(rule: ScaleUp | ScaleDown, auto: Autoscaling, *, since: datetime | None, now: datetime) -> int | None:
+    """How far the count may go now; None: as far as it likes. ``since``: when it last went that way."""
+    if isinstance(rule.max_step, int):
+        step = rule.max_step
+    else:
+        percent = int(rule.max_step.removesuffix("%"))
+        if percent >= 100:
+            return None
+        step = math.ceil(auto.max_replicas * percent / 100)
+    if since is not None and now - since < max(rule.stabilization, _SHORTEST_STEP):
+        return 0
+    return step
+
+
+def _clamp(count: int, auto: Autoscaling) -> int:
+    return min(max(count, auto.min_replicas), auto.max_replicas)
+
+
+def _remember(memory: PoolMemory, auto: Autoscaling, demand: int, now: datetime) -> PoolMemory:
+    """Take a sample. Of samples that a later one outdoes, nothing is kept, so memory stays small."""
+    highs = [each for each in memory.highs if each[1] > demand and now - each[0] < auto.scale_down.stabilization]
+    lows = [each for each in memory.lows if each[1] < demand and now - each[0] < auto.scale_up.stabilization]
+    return replace(memory, highs=(*highs, (now, demand)), lows=(*lows, (now, demand)))
+
+
+def _forget(memory: PoolMemory, count: int, now: datetime) -> PoolMemory:
+    """While the backlog does not decide, the count stands for the demand: when it does again, windows start anew."""
+    return replace(memory, highs=((now, count),), lows=((now, count),), idle_since=None, shrink_held_since=None)
+
+
+def _settle(memory: PoolMemory, count: int, text: str, limit: str | None, now: datetime, *, adopted: bool) -> Decision:
+    current = memory.replicas
+    if count == current:
+        return Decision(replicas=count, previous=current, text=f"{count}: {text}", limit=limit, memory=memory)
+    # A count that this process finds and corrects at its start is no step of its own: it bars no other.
+    if not adopted:
+        memory = replace(memory, grown_at=now) if count > current else replace(memory, shrunk_at=now)
+    memory = replace(memory, replicas=count)
+    return Decision(replicas=count, previous=current, text=f"{current} → {count}: {text}", limit=limit, memory=memory)

@@ -1,0 +1,171 @@
+"""The plan of a Queue: its pause key, and what to say of its depth."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from longshore.protocol.snapshots import QueueSnapshot
+from longshore_operator.api import reasons
+from longshore_operator.api.conditions import LATENCY_HIGH, PAUSED, READY
+from longshore_operator.api.durations import format_duration
+from longshore_operator.api.queue import Queue
+from longshore_operator.plan.actions import Note, Plan, SetPaused
+from longshore_operator.plan.conditions import Condition
+from longshore_operator.plan.observed import ObservedQueue
+from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
+from longshore_operator.plan.status import report
+
+_COUNTS = ("pending", "active", "scheduled", "retry", "archived", "completed", "aggregating")
+_VOLATILE = frozenset({*_COUNTS, "latencySeconds", "processedToday", "failedToday"})
+# Latency has to fall so far below the objective before it is good again, so that one that hovers at it is no news.
+_CLEARED = 0.9
+
+
+def plan_queue(queue: Queue, observed: ObservedQueue, now: datetime) -> Plan:
+    """What to do for a Queue object."""
+    if observed.broker is None:
+        return _not_ready(queue, not_found(READY, queue.spec.broker_ref), now)
+    winner = _winner(queue, observed.rivals)
+    if winner is not queue:
+        message = (
+            f"{winner.ref} is older and stands for queue {queue.queue_name} of Broker {queue.spec.broker_ref}; "
+            "delete one of the two."
+        )
+        return _not_ready(queue, _ready(False, reasons.CONFLICT, message), now)
+    if not_read_yet(observed.reading):
+        return Plan()
+    problem = reading_problem(READY, observed.broker, observed.reading)
+    snapshot = current_snapshot(observed.reading)
+    depth = None if snapshot is None else snapshot.queues.get(queue.queue_name)
+    if depth is None:
+        # Nothing new is known: a failed poll, or one that did not ask for this queue yet. The last numbers stay.
+        return Plan() if problem is None else _not_ready(queue, problem, now, keep_numbers=True)
+    if depth.problem is not None:
+        return _not_ready(queue, _ready(False, reasons.WRONG_TYPE, depth.problem), now)
+    return _plan(queue, depth, now)
+
+
+def _plan(queue: Queue, depth: QueueSnapshot, now: datetime) -> Plan:
+    wanted = queue.spec.paused
+    actions: tuple[SetPaused, ...] = ()
+    notes: tuple[Note, ...] = ()
+    paused = depth.paused
+    if wanted is not None and wanted != depth.paused:
+        paused = wanted
+        why = "spec.paused is true" if wanted else "spec.paused is false"
+        actions = (SetPaused(queue=queue.queue_name, paused=wanted, why=why),)
+        if _obeyed_before(queue, wanted):
+            verb = "resumed" if wanted else "paused"
+            message = f"Queue {queue.queue_name} was {verb} by hand; put back, because {why}."
+            notes = (Note(type="Warning", reason=reasons.PAUSE_RESTORED, message=message),)
+    latency = now - depth.oldest_pending_at if depth.oldest_pending_at is not None else timedelta()
+    written = report(
+        queue,
+        conditions=[
+            _ready(True, reasons.OK, "The queue is read."),
+            _paused(queue, paused),
+            _latency_high(queue, latency),
+        ],
+        fields={
+            **{name: getattr(depth, name) for name in _COUNTS},
+            "latencySeconds": _coarse_seconds(latency),
+            "processedToday": depth.processed_today,
+            "failedToday": depth.failed_today,
+            "paused": paused,
+        },
+        volatile=_VOLATILE,
+        now=now,
+    )
+    return Plan(actions=actions, status=written.status, urgent=written.urgent, notes=(*notes, *written.notes))
+
+
+def _not_ready(queue: Queue, condition: Condition, now: datetime, *, keep_numbers: bool = False) -> Plan:
+    """Without a reading there are no numbers, least of all zeros."""
+    numbers = {name: queue.status.get(name) for name in (*sorted(_VOLATILE), "paused")} if keep_numbers else {}
+    kept = [_kept(queue, type_) for type_ in (PAUSED, LATENCY_HIGH)] if keep_numbers else []
+    conditions = [condition, *(each for each in kept if each is not None)]
+    written = report(queue, conditions=conditions, fields=numbers, now=now)
+    return Plan(status=written.status, urgent=written.urgent, notes=written.notes)
+
+
+def _kept(queue: Queue, type_: str) -> Condition | None:
+    for each in queue.status.get("conditions") or []:
+        if each.get("type") == type_:
+            status = {"True": True, "False": False}.get(each.get("status", ""))
+            return Condition(type=type_, status=status, reason=each["reason"], message=each.get("message", ""))
+    return None
+
+
+def _winner(queue: Queue, rivals: tuple[Queue, ...]) -> Queue:
+    """Of several objects for one queue, the oldest one that stays; of equally old ones, the first by name."""
+    candidates = [queue, *(rival for rival in rivals if not rival.deleting)]
+
+    def age(each: Queue) -> tuple[float, str]:
+        created = each.metadata.creation_timestamp
+        return (created.timestamp() if created is not None else float("inf"), each.name)
+
+    return min(candidates, key=age)
+
+
+def _obeyed_before(queue: Queue, wanted: bool) -> bool:
+    """Whether this very spec was in force already, so that a difference is somebody's hand and no news of ours."""
+    status: dict[str, Any] = dict(queue.status)
+    return status.get("observedGeneration") == queue.metadata.generation and status.get("paused") is wanted
+
+
+def _paused(queue: Queue, paused: bool) -> Condition:
+    if not paused:
+        return Condition(
+            type=PAUSED, status=False, reason=reasons.NOT_PAUSED, message="Workers take tasks from the queue."
+        )
+    if queue.spec.paused:
+        return Condition(
+            type=PAUSED,
+            status=True,
+            reason=reasons.PAUSED_BY_SPEC,
+            message="No task is taken, because spec.paused is true.",
+        )
+    return Condition(
+        type=PAUSED,
+        status=True,
+        reason=reasons.PAUSED_BY_HAND,
+        message="No task is taken: someone paused the queue in Redis. Resume it there, or set spec.paused to false.",
+    )
+
+
+def _latency_high(queue: Queue, latency: timedelta) -> Condition:
+    objective = queue.spec.max_latency
+    if objective is None:
+        return Condition(
+            type=LATENCY_HIGH, status=False, reason=reasons.NO_OBJECTIVE, message="spec.maxLatency is not given."
+        )
+    before = _kept(queue, LATENCY_HIGH)
+    was_high = before is not None and before.status is True
+    bound = objective * _CLEARED if was_high else objective
+    if latency > bound:
+        return Condition(
+            type=LATENCY_HIGH,
+            status=True,
+            reason=reasons.BEYOND_OBJECTIVE,
+            message=f"The oldest waiting task has waited longer than {format_duration(objective)}.",
+        )
+    return Condition(
+        type=LATENCY_HIGH,
+        status=False,
+        reason=reasons.WITHIN_OBJECTIVE,
+        message=f"No task has waited longer than {format_duration(objective)}.",
+    )
+
+
+def _coarse_seconds(latency: timedelta) -> int:
+    """Whole seconds at first, then in steps of a tenth or so: a queue that stands still shall be written seldom."""
+    seconds = max(0, int(latency.total_seconds()))
+    for least, step in ((36_000, 3600), (3600, 300), (600, 60), (60, 5)):
+        if seconds >= least:
+            return seconds // step * step
+    return seconds
+
+
+def _ready(status: bool, reason: str, message: str) -> Condition:
+    return Condition(type=READY, status=status, reason=reason, message=message)

@@ -1,0 +1,254 @@
+"""The plan of a WorkerPool: its count, its Deployment, the costs of its pods, and what to say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from longshore_operator.api import reasons
+from longshore_operator.api.broker import Broker
+from longshore_operator.api.conditions import PAUSED, READY, SCALING_ACTIVE, SCALING_LIMITED
+from longshore_operator.api.worker_pool import WorkerPool
+from longshore_operator.plan.actions import Action, Note, Plan
+from longshore_operator.plan.child import ChildPlan, conflict_message, plan_child, rollout
+from longshore_operator.plan.conditions import Condition
+from longshore_operator.plan.deletion_cost import deletion_costs
+from longshore_operator.plan.deployment import desired_worker_deployment, template_problem
+from longshore_operator.plan.load import Load, oldest_task, pool_load
+from longshore_operator.plan.names import SECRET_VERSION_ANNOTATION, selector_text, worker_deployment, worker_labels
+from longshore_operator.plan.observed import ObservedPool, SecretReading
+from longshore_operator.plan.pool_health import failing_workers, progressing_condition, ready_condition
+from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
+from longshore_operator.plan.replicas import Decision, decide_replicas
+from longshore_operator.plan.status import report
+from longshore_operator.plan.timestamps import format_time
+
+# A steady load moves these all the time, and pods come one by one. What matters changes desiredReplicas or a condition.
+_VOLATILE = frozenset({"busyReplicas", "backlog", "decision", "replicas", "readyReplicas"})
+
+
+def plan_worker_pool(pool: WorkerPool, observed: ObservedPool, now: datetime) -> Plan:
+    """What to do for a pool. ``Plan.memory`` must be in ``observed`` at its next plan."""
+    broker = observed.broker
+    if broker is None:
+        return _blocked(pool, observed, not_found(READY, pool.spec.broker_ref), now)
+    secret = observed.secret
+    if not_read_yet(observed.reading) or (broker.password_secret_ref is not None and secret is None):
+        return Plan(memory=observed.memory)  # a start takes a moment, and is no news about any object
+    if secret is not None and not secret.found and observed.deployment is None:
+        return _blocked(pool, observed, _secret_not_found(secret), now)
+    if observed.deployment is not None and not observed.deployment.owned:
+        message = conflict_message(worker_deployment(pool), pool)
+        return _blocked(pool, observed, _not_ready(reasons.NAME_CONFLICT, message), now)
+    problem = template_problem(pool)
+    if problem is not None:
+        return _blocked(pool, observed, _not_ready(reasons.INVALID_TEMPLATE, problem), now)
+    return _plan(pool, broker, observed, now)
+
+
+def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetime) -> Plan:
+    load = _load(pool, observed)
+    live = None if observed.deployment is None else observed.deployment.manifest
+    decision = decide_replicas(
+        pool.spec,
+        load,
+        found=None if live is None else live["spec"].get("replicas", 1),
+        memory=observed.memory,
+        now=now,
+    )
+    wanted = desired_worker_deployment(
+        pool, broker, replicas=decision.replicas, secret_version=_secret_version(observed.secret, live)
+    )
+    child = plan_child(wanted, observed.deployment, apply_error=observed.apply_error)
+    actions: tuple[Action, ...] = child.actions
+    snapshot = current_snapshot(observed.reading)
+    if live is not None and decision.replicas < live["spec"].get("replicas", 1) and snapshot is not None:
+        actions = (*deletion_costs(observed.pods, oldest_task(snapshot), now), *actions)
+
+    written = report(
+        pool,
+        conditions=_conditions(pool, broker, observed, load, decision, child),
+        fields=_fields(pool, observed, load, decision, now),
+        volatile=_VOLATILE,
+        now=now,
+    )
+    scaled = _scale_note(decision)
+    notes = written.notes
+    if scaled is not None:  # it says more than the transition of Progressing that it is
+        notes = (*(note for note in notes if note.reason != scaled.reason), scaled)
+    return Plan(
+        actions=actions,
+        status=written.status,
+        urgent=written.urgent,
+        notes=(*child.notes, *notes),
+        memory=decision.memory,
+    )
+
+
+def _blocked(pool: WorkerPool, observed: ObservedPool, condition: Condition, now: datetime) -> Plan:
+    """Nothing can be done for the pool; what exists goes on as it is."""
+    # Without a decision the count is whatever is there, so a later one adopts it anew.
+    conditions = [condition, replace(condition, type=SCALING_ACTIVE), _paused(pool)]
+    state = rollout(observed.deployment)
+    fields = {
+        "replicas": state.replicas,
+        "readyReplicas": state.ready,
+        "lastScaleTime": pool.status.get("lastScaleTime"),
+        "selector": selector_text(worker_labels(pool)),
+    }
+    written = report(pool, conditions=conditions, fields=fields, now=now)
+    return Plan(status=written.status, urgent=written.urgent, notes=written.notes)
+
+
+def _load(pool: WorkerPool, observed: ObservedPool) -> Load | None:
+    snapshot = current_snapshot(observed.reading)
+    if snapshot is None:
+        return None
+    return pool_load(
+        pool,
+        observed.sharing,
+        snapshot,
+        staying=frozenset(pod.name for pod in observed.pods if not pod.terminating),
+        leaving=frozenset(pod.name for pod in observed.pods if pod.terminating),
+    )
+
+
+def _secret_version(secret: SecretReading | None, live: Mapping[str, Any] | None) -> str | None:
+    """The version that pods carry. A Secret that has gone does not replace those that run with it."""
+    if secret is None:
+        return None
+    if secret.found or live is None:
+        return secret.version
+    annotations = live["spec"]["template"].get("metadata", {}).get("annotations") or {}
+    return annotations.get(SECRET_VERSION_ANNOTATION)
+
+
+def _conditions(
+    pool: WorkerPool,
+    broker: Broker,
+    observed: ObservedPool,
+    load: Load | None,
+    decision: Decision,
+    child: ChildPlan,
+) -> list[Condition]:
+    state = rollout(observed.deployment)
+    return [
+        _ready(pool, broker, observed, decision),
+        progressing_condition(desired=decision.replicas, rollout=state, changing=child.changing),
+        _scaling_active(pool, broker, observed, load),
+        _scaling_limited(decision),
+        _paused(pool),
+    ]
+
+
+def _ready(pool: WorkerPool, broker: Broker, observed: ObservedPool, decision: Decision) -> Condition:
+    """The gravest problem, if there is one."""
+    secret = observed.secret
+    if secret is not None and not secret.found:
+        return _secret_not_found(secret)
+    if observed.apply_error is not None:
+        return _not_ready(reasons.INVALID_TEMPLATE, observed.apply_error)
+    problem = reading_problem(READY, broker, observed.reading)
+    if problem is not None:
+        return problem
+    state = rollout(observed.deployment)
+    previous: Mapping[str, Any] = next(
+        (each for each in pool.status.get("conditions") or [] if each.get("type") == READY), {}
+    )
+    return ready_condition(
+        desired=decision.replicas,
+        rollout=state,
+        failure=failing_workers(observed.pods, state, worker_deployment(pool)),
+        was_failing=previous.get("reason") == reasons.WORKERS_FAILING,
+    )
+
+
+def _scaling_active(pool: WorkerPool, broker: Broker, observed: ObservedPool, load: Load | None) -> Condition:
+    auto = pool.spec.autoscaling
+    if auto is None:
+        return Condition(
+            type=SCALING_ACTIVE, status=False, reason=reasons.AUTOSCALING_OFF, message="spec.replicas is the count."
+        )
+    if auto.paused:
+        return Condition(
+            type=SCALING_ACTIVE,
+            status=False,
+            reason=reasons.AUTOSCALING_PAUSED,
+            message="The count is frozen, because spec.autoscaling.paused is true.",
+        )
+    problem = reading_problem(SCALING_ACTIVE, broker, observed.reading)
+    if problem is not None:
+        return problem
+    if load is not None and load.unreadable and load.problem is not None:
+        return Condition(
+            type=SCALING_ACTIVE,
+            status=False,
+            reason=reasons.WRONG_TYPE,
+            message=f"Queue {load.unreadable[0]} cannot be read, so the pool does not shrink: {load.problem}",
+        )
+    return Condition(
+        type=SCALING_ACTIVE,
+        status=True,
+        reason=reasons.FOLLOWING_BACKLOG,
+        message="The count follows the backlog.",
+    )
+
+
+def _scaling_limited(decision: Decision) -> Condition:
+    messages = {
+        None: "The count is what the backlog asks for.",
+        reasons.MAX_REPLICAS: "The backlog asks for more workers than maxReplicas.",
+        reasons.STEP_LIMITED: "The next step is limited by maxStep.",
+    }
+    return Condition(
+        type=SCALING_LIMITED,
+        status=decision.limit is not None,
+        reason=decision.limit or reasons.NOT_LIMITED,
+        message=messages[decision.limit],
+    )
+
+
+def _paused(pool: WorkerPool) -> Condition:
+    if pool.spec.autoscaling is not None and pool.spec.autoscaling.paused:
+        message = "The count is frozen, because spec.autoscaling.paused is true."
+        return Condition(type=PAUSED, status=True, reason=reasons.PAUSED_BY_SPEC, message=message)
+    return Condition(type=PAUSED, status=False, reason=reasons.NOT_PAUSED, message="The count is not frozen.")
+
+
+def _fields(
+    pool: WorkerPool, observed: ObservedPool, load: Load | None, decision: Decision, now: datetime
+) -> dict[str, Any]:
+    state = rollout(observed.deployment)
+    return {
+        "replicas": state.replicas,
+        "readyReplicas": state.ready,
+        "desiredReplicas": decision.replicas,
+        # Of an unreadable Broker the last numbers stay: they are the last that were known.
+        "busyReplicas": pool.status.get("busyReplicas") if load is None else len(load.busy),
+        "backlog": pool.status.get("backlog")
+        if load is None
+        else -(-load.waiting.numerator // load.waiting.denominator),
+        "lastScaleTime": format_time(now)
+        if decision.replicas != decision.previous
+        else pool.status.get("lastScaleTime"),
+        "selector": selector_text(worker_labels(pool)),
+        "decision": decision.text,
+    }
+
+
+def _scale_note(decision: Decision) -> Note | None:
+    """The Event of a new count."""
+    if decision.replicas == decision.previous:
+        return None
+    reason = reasons.SCALING_UP if decision.replicas > decision.previous else reasons.SCALING_DOWN
+    return Note(type="Normal", reason=reason, message=decision.text)
+
+
+def _secret_not_found(secret: SecretReading) -> Condition:
+    return _not_ready(reasons.SECRET_NOT_FOUND, secret.problem or "The Secret of the Broker's password is missing.")
+
+
+def _not_ready(reason: str, message: str) -> Condition:
+    return Condition(type=READY, status=False, reason=reason, message=message)
