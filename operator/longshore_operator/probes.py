@@ -37,10 +37,14 @@ class Probes:
 
     @staticmethod
     def _answer(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def answer(_request: web.Request) -> web.StreamResponse:
+        failing = False
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            nonlocal failing
             problems = [f"{name}: {problem}" for name, check in checks.items() for problem in check()]
-            for problem in problems:
-                logger.warning("a probe fails", extra={"action": "probe", "problem": problem})
+            if problems and not failing:
+                logger.warning("a probe fails", extra={"action": "probe", "path": request.path, "problems": problems})
+            failing = bool(problems)
             return web.Response(status=503 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
 
         return answer

@@ -100,19 +100,25 @@ def own_namespace() -> str | None:
 
 async def _load() -> Configuration:
     configuration = Configuration()
+    files = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     try:
         if not os.environ.get("KUBECONFIG") and (SERVICE_ACCOUNT / "token").exists():
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # no annotations
-        else:
-            await load_kube_config(  # type: ignore[no-untyped-call]  # no annotations
-                client_configuration=configuration, persist_config=False
+            load_incluster_config(configuration)  # type: ignore[no-untyped-call]  # has no annotations
+        elif not _any_exists(files):
+            raise LoginError(
+                f"no credentials for the Kubernetes API server: this is no pod with a service account, and {files} is "
+                "not there; set KUBECONFIG"
             )
+        else:
+            # The library's own default was read from the environment when it was imported.
+            await load_kube_config(files, client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # has no annotations
     except (ConfigException, OSError, ValueError) as error:
-        raise LoginError(
-            f"no credentials for the Kubernetes API server: {error}; run in a pod with a service account, "
-            "or set KUBECONFIG"
-        ) from error
+        raise LoginError(f"no credentials for the Kubernetes API server: {error}; correct {files}") from error
     return configuration
+
+
+def _any_exists(files: str) -> bool:
+    return any(Path(each).is_file() for each in files.split(os.pathsep))
 
 
 def _ssl_context(configuration: Configuration) -> ssl.SSLContext:

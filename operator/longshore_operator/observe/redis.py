@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from longshore.inspector import Inspector
-
 from longshore.broker.base import RedisSettings
 from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.inspector import Inspector
 from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
 from longshore_operator.api.broker import SecretKeyRef
 from longshore_operator.errors import ApiError
@@ -31,6 +30,8 @@ SECRET_EVERY = timedelta(seconds=10)
 MISSING_SECRET_EVERY = timedelta(seconds=2)
 # A poll is two round trips and perhaps a connection. One that takes longer than this many timeouts is given up.
 _TIMEOUTS_A_POLL = 4
+# One failure is not yet an outage: the plan looks again at the next ones.
+_FAILURES_TOLD = 3
 _STUCK_AFTER = timedelta(seconds=60)
 
 Place = tuple[str, str]
@@ -303,6 +304,8 @@ def _compare(before: BrokerReading, after: BrokerReading) -> News | None:
     """What the later reading changed; None when nothing that matters did."""
     old, new = before.snapshot, after.snapshot
     if before.reachable != after.reachable or before.error != after.error or (old is None) != (new is None):
+        return News(everything=True)
+    if after.error is not None and after.failures <= _FAILURES_TOLD:
         return News(everything=True)
     if old is None or new is None or old is new:
         return None

@@ -1,0 +1,183 @@
+"""Carries out a plan's actions, in their order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from longshore.errors import LongshoreError
+from longshore.inspector import Inspector
+from longshore_operator.cluster.client import ApiClient, Manifest
+from longshore_operator.cluster.resources import BROKERS, DEPLOYMENTS, PODS, Resource
+from longshore_operator.errors import ApiForbidden, ObjectConflict, ObjectGone, ObjectInvalid, TemplateRefused
+from longshore_operator.plan.actions import (
+    Action,
+    ApplyDeployment,
+    DeleteDeployment,
+    ScaleDeployment,
+    SetDeletionCost,
+    SetFinalizer,
+    SetPaused,
+    WritePeriodic,
+)
+from longshore_operator.plan.names import DELETION_COST_ANNOTATION, IN_USE_FINALIZER, REPLICAS_ANNOTATION
+
+logger = logging.getLogger(__name__)
+
+# A manifest that was refused is not sent again for this long: it will be refused again, unless a quota, an admission
+# plugin or a permission has changed meanwhile.
+REFUSED_FOR_S = 30.0
+
+Written = Callable[[Resource, Manifest], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Refusal:
+    digest: str
+    message: str
+    until: float
+
+
+class Actions:
+    """One a process."""
+
+    def __init__(self, client: ApiClient, *, written: Written, clock: Callable[[], float]) -> None:
+        """``written`` hears of each object as the API server now has it."""
+        self._client = client
+        self._written = written
+        self._clock = clock
+        self._refused: dict[tuple[str, str], _Refusal] = {}  # by namespace and name of the Deployment
+
+    async def carry_out(
+        self, owner: Manifest | Mapping[str, Any], actions: Sequence[Action], inspector: Inspector | None
+    ) -> bool:
+        """Do them, one after the other; the first failure of the API server ends it and is raised.
+
+        Whether all was done: an action on a Redis that does not answer is left to the next round, the others go on.
+        Raises TemplateRefused when the API server does not take a Deployment, else ApiError.
+        """
+        namespace = str(owner["metadata"]["namespace"])
+        complete = True
+        for action in actions:
+            if isinstance(action, SetPaused | WritePeriodic):
+                complete &= await self._in_redis(owner, action, inspector)
+                continue
+            match action:
+                case ApplyDeployment():
+                    await self._apply_deployment(namespace, action)
+                case ScaleDeployment():
+                    await self._scale_deployment(namespace, action)
+                case DeleteDeployment():
+                    await self._delete_deployment(namespace, action)
+                case SetDeletionCost():
+                    await self._set_deletion_cost(namespace, action)
+                case SetFinalizer():
+                    await self._set_finalizer(owner, action)
+        return complete
+
+    async def _apply_deployment(self, namespace: str, action: ApplyDeployment) -> None:
+        name = action.manifest["metadata"]["name"]
+        digest = hashlib.sha256(json.dumps(action.manifest, sort_keys=True).encode()).hexdigest()
+        refusal = self._refused.get((namespace, name))
+        if refusal is not None and refusal.digest == digest and self._clock() < refusal.until:
+            raise TemplateRefused(name, refusal.message)
+        try:
+            applied = await self._client.apply(DEPLOYMENTS, namespace, action.manifest)
+        except (ObjectInvalid, ApiForbidden) as error:
+            self._refused[namespace, name] = _Refusal(
+                digest=digest, message=error.message, until=self._clock() + REFUSED_FOR_S
+            )
+            raise TemplateRefused(name, error.message) from error
+        self._refused.pop((namespace, name), None)
+        self._written(DEPLOYMENTS, applied)
+        logger.info(
+            "Deployment applied",
+            extra={"action": "apply", "namespace": namespace, "deployment": name, "why": action.why},
+        )
+
+    async def _scale_deployment(self, namespace: str, action: ScaleDeployment) -> None:
+        # Not an apply: leaving out a field that we applied before would remove it. The uid is a precondition.
+        patch = {
+            "metadata": {"uid": action.uid, "annotations": {REPLICAS_ANNOTATION: str(action.replicas)}},
+            "spec": {"replicas": action.replicas},
+        }
+        try:
+            self._written(DEPLOYMENTS, await self._client.merge(DEPLOYMENTS, namespace, action.name, patch))
+        except ObjectGone:
+            return
+        logger.info(
+            "Deployment scaled",
+            extra={"action": "scale", "namespace": namespace, "deployment": action.name, "why": action.why},
+        )
+
+    async def _delete_deployment(self, namespace: str, action: DeleteDeployment) -> None:
+        try:
+            await self._client.delete(DEPLOYMENTS, namespace, action.name, uid=action.uid)
+        except ObjectConflict:
+            return  # another one of that name by now: not the one to delete
+        logger.info(
+            "Deployment deleted",
+            extra={"action": "delete", "namespace": namespace, "deployment": action.name, "why": action.why},
+        )
+
+    async def _set_deletion_cost(self, namespace: str, action: SetDeletionCost) -> None:
+        patch = {"metadata": {"annotations": {DELETION_COST_ANNOTATION: str(action.cost)}}}
+        try:
+            self._written(PODS, await self._client.merge(PODS, namespace, action.pod, patch))
+        except ObjectGone:
+            return  # it needs no cost any more
+        logger.debug(
+            "deletion cost set",
+            extra={"action": "deletion-cost", "namespace": namespace, "pod": action.pod, "why": action.why},
+        )
+
+    async def _set_finalizer(self, owner: Mapping[str, Any], action: SetFinalizer) -> None:
+        metadata = owner["metadata"]
+        finalizers = list(metadata.get("finalizers") or ())
+        if (IN_USE_FINALIZER in finalizers) == action.present:
+            return
+        if action.present:
+            finalizers.append(IN_USE_FINALIZER)
+        else:
+            finalizers.remove(IN_USE_FINALIZER)
+        # A merge patch replaces the list; the resource version keeps it from undoing what others did to it meanwhile.
+        patch = {"metadata": {"finalizers": finalizers or None, "resourceVersion": metadata["resourceVersion"]}}
+        try:
+            patched = await self._client.merge(BROKERS, metadata["namespace"], metadata["name"], patch)
+        except ObjectGone:
+            return
+        logger.info(
+            "finalizer set" if action.present else "finalizer removed",
+            extra={"action": "finalizer", "broker": f"{metadata['namespace']}/{metadata['name']}", "why": action.why},
+        )
+        # The answer to the removal of the last finalizer is the object as it was before it vanished.
+        if action.present or not metadata.get("deletionTimestamp"):
+            self._written(BROKERS, patched)
+
+    async def _in_redis(
+        self, owner: Mapping[str, Any], action: SetPaused | WritePeriodic, inspector: Inspector | None
+    ) -> bool:
+        facts = {
+            "action": type(action).__name__,
+            "object": f"{owner['kind']} {owner['metadata']['namespace']}/{owner['metadata']['name']}",
+            "why": action.why,
+        }
+        if inspector is None:
+            return False
+        try:
+            match action:
+                case SetPaused(queue=queue, paused=True):
+                    await inspector.pause(queue)
+                case SetPaused(queue=queue):
+                    await inspector.unpause(queue)
+                case WritePeriodic():
+                    await inspector.write_periodic(action.scope, set=action.set, remove=action.remove)
+        except LongshoreError as error:
+            logger.warning("Redis could not be written", extra={**facts, "error": str(error)})
+            return False
+        logger.info("Redis written", extra=facts)
+        return True

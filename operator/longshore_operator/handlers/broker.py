@@ -1,0 +1,76 @@
+"""Broker: keeps its poll loop, its scheduler's Deployment, its periodic entries and its finalizer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from longshore_operator.api.broker import Broker
+from longshore_operator.cluster.resources import BROKERS
+from longshore_operator.handlers.context import Context
+from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_with_deployment
+from longshore_operator.observe.redis import Target
+from longshore_operator.observe.view import Key
+from longshore_operator.plan.actions import Plan, SetPaused, WritePeriodic
+from longshore_operator.plan.broker import plan_broker
+from longshore_operator.plan.names import scheduler_deployment
+from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedBroker
+
+
+async def visit_broker(context: Context, key: Key) -> timedelta | None:
+    """Observe, plan, apply, report."""
+    broker, manifest = context.view.broker(key.namespace, key.name), context.view.manifest(key)
+    if broker is None or manifest is None:
+        context.pollers.drop((key.namespace, key.name))
+        return None
+    poller = context.pollers.aim((key.namespace, key.name), target(context, broker))
+    reading = context.reading(key.namespace, key.name)
+    if reading is None:
+        if not broker.deleting:
+            return None  # the first poll will tell
+        reading = BrokerReading()
+    users = tuple(f"{user.kind}/{user.name}" for user in context.view.users(key.namespace, key.name))
+    periodic_tasks = tuple(context.view.periodic_tasks_of(key.namespace, key.name))
+
+    def plan_for(child: ChildDeployment | None, refused: str | None) -> Plan:
+        observed = ObservedBroker(
+            reading=reading,
+            secret=poller.secret,
+            scheduler=child,
+            users=users,
+            periodic_tasks=periodic_tasks,
+            apply_error=refused,
+        )
+        return plan_broker(broker, observed, context.now(), context.settings)
+
+    name = scheduler_deployment(broker)
+    plan = await plan_with_deployment(context, broker, name, plan_for)
+    plan, look_again = await execute(
+        context,
+        BROKERS,
+        broker,
+        manifest,
+        plan,
+        broker=broker.name,
+        replan=lambda refused: plan_for(context.children.known_deployment(broker, name), refused),
+    )
+    if any(isinstance(action, WritePeriodic | SetPaused) for action in plan.actions):
+        poller.hurry()
+    return look_again or (QUIET if reading.reachable else BUSY)
+
+
+def target(context: Context, broker: Broker) -> Target:
+    """What to poll for this Broker: every queue that an object of it names."""
+    place = broker.namespace, broker.name
+    queues = {queue.queue_name for queue in context.view.queues_of(*place)}
+    for pool in context.view.pools_of(*place):
+        queues.update(queue.name for queue in pool.spec.queues)
+    return Target(
+        url=broker.spec.url,
+        username=broker.spec.auth.username if broker.spec.auth else None,
+        password_ref=broker.password_secret_ref,
+        interval=broker.spec.poll_interval,
+        timeout=broker.spec.timeout,
+        scope=broker.scope,
+        queues=frozenset(queues),
+        ticks_of={task.name: task.spec.task.queue for task in context.view.periodic_tasks_of(*place)},
+    )

@@ -1,0 +1,68 @@
+"""What every handler works with: one value for the life of a leading process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from longshore_operator.apply.actions import Actions
+from longshore_operator.apply.events import Events
+from longshore_operator.apply.status import StatusWriter
+from longshore_operator.observe.children import Children
+from longshore_operator.observe.redis import Pollers
+from longshore_operator.observe.view import View
+from longshore_operator.plan.observed import BrokerReading, PoolMemory, SecretReading
+from longshore_operator.plan.settings import PlanSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """The API server's last word on the Deployment of an object, as it was in that generation."""
+
+    generation: int
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """Eyes, hands and memory."""
+
+    view: View
+    children: Children
+    pollers: Pollers
+    actions: Actions
+    status: StatusWriter
+    events: Events
+    settings: PlanSettings
+    now: Callable[[], datetime]
+    memories: dict[str, PoolMemory] = field(default_factory=dict)  # by the pool's uid
+    refusals: dict[str, Refusal] = field(default_factory=dict)  # by the owner's uid
+
+    def reading(self, namespace: str, broker: str) -> BrokerReading | None:
+        """What is known of a Broker's Redis; None while its first poll has no outcome yet, so nothing can be said.
+
+        A Broker that does not exist has an empty reading.
+        """
+        if self.view.broker(namespace, broker) is None:
+            return BrokerReading()
+        poller = self.pollers.get((namespace, broker))
+        if poller is None or (poller.reading.snapshot is None and poller.reading.error is None):
+            return None
+        return poller.reading
+
+    def secret(self, namespace: str, broker: str) -> SecretReading | None:
+        """What is known of the Secret that a Broker names."""
+        poller = self.pollers.get((namespace, broker))
+        return poller.secret if poller else None
+
+    def refusal(self, uid: str, generation: int) -> str | None:
+        """Why the API server refused the Deployment of this very generation."""
+        refusal = self.refusals.get(uid)
+        return refusal.message if refusal is not None and refusal.generation == generation else None
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self.memories.pop(uid, None)
+        self.refusals.pop(uid, None)
+        self.status.forget(uid)

@@ -1,0 +1,75 @@
+"""From a plan to its effects: the part that all four kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from longshore_operator.api.resource import Resource as Model
+from longshore_operator.cluster.resources import Resource
+from longshore_operator.errors import TemplateRefused
+from longshore_operator.handlers.context import Context, Refusal
+from longshore_operator.plan.actions import ApplyDeployment, Plan
+from longshore_operator.plan.observed import ChildDeployment
+
+# Until the next look when nothing happens: at objects that time alone may change, and at all others.
+BUSY = timedelta(seconds=2)
+QUIET = timedelta(seconds=30)
+# After something was done, to see what became of it, if no event says so before.
+SOON = timedelta(seconds=1)
+
+MakePlan = Callable[[ChildDeployment | None, str | None], Plan]  # from the Deployment and why one was refused
+
+
+async def plan_with_deployment(context: Context, owner: Model, name: str, make_plan: MakePlan) -> Plan:
+    """Plan for an owner of a Deployment. Before one is made, the API server is asked whether the name is free.
+
+    Only Deployments with our label are watched, and an apply would take over any other.
+    """
+    refused = context.refusal(owner.metadata.uid, owner.metadata.generation)
+    child = context.children.known_deployment(owner, name)
+    plan = make_plan(child, refused)
+    if child is None and any(isinstance(action, ApplyDeployment) for action in plan.actions):
+        child = await context.children.observe_deployment(owner, name)
+        if child is not None:
+            plan = make_plan(child, refused)
+    return plan
+
+
+async def execute(
+    context: Context,
+    resource: Resource,
+    owner: Model,
+    manifest: Mapping[str, Any],
+    plan: Plan,
+    *,
+    broker: str,
+    replan: Callable[[str], Plan] | None = None,
+) -> tuple[Plan, timedelta | None]:
+    """Carry the plan out and report it. The plan that came to pass, and how soon to look again (None: as ever).
+
+    ``replan`` makes the plan that follows from the API server's refusal of the Deployment; its actions are left undone.
+    Raises ApiError; then nothing is reported, and all of it will be planned anew.
+    """
+    uid, generation = owner.metadata.uid, owner.metadata.generation
+    poller = context.pollers.get((owner.namespace, broker))
+    look_again: timedelta | None = None
+    try:
+        complete = await context.actions.carry_out(manifest, plan.actions, poller.inspector if poller else None)
+    except TemplateRefused as error:
+        if replan is None:
+            raise
+        context.refusals[uid] = Refusal(generation=generation, message=error.message)
+        plan, look_again = replace(replan(error.message), actions=()), BUSY
+    else:
+        if any(isinstance(action, ApplyDeployment) for action in plan.actions):
+            context.refusals.pop(uid, None)
+        if plan.actions:
+            look_again = SOON if complete else BUSY
+    wait = await context.status.write(resource, manifest, plan)
+    if plan.notes:
+        context.events.post(manifest, plan.notes)
+    waits = [each for each in (look_again, wait) if each is not None]
+    return plan, min(waits, default=None)

@@ -1,0 +1,164 @@
+"""The work queue: which objects to look at, each at most once at a time, with back-off for those that fail.
+
+Level-triggered: an object is looked at as it is then, so ten changes while it waits are one visit, and a change during
+a visit is another one after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from longshore_operator.errors import ApiUnavailable, ObjectConflict, OperatorError
+from longshore_operator.observe.view import Key
+
+logger = logging.getLogger(__name__)
+
+Visit = Callable[[Key], Awaitable[timedelta | None]]  # how long until the next visit at the latest; None: when told
+
+WORKERS = 8
+VISIT_AT_MOST_S = 60.0
+_BACKOFF_FIRST_S = 0.25
+_BACKOFF_MOST_S = 60.0
+
+
+@dataclass(kw_only=True, slots=True)
+class _Failure:
+    times: int
+    until: float  # loop time
+
+
+class Reconciler:
+    """One a process; ``run`` is its task. ``add`` and ``add_after`` may be called from anywhere in the event loop."""
+
+    def __init__(self, visit: Visit, *, workers: int = WORKERS) -> None:
+        self._visit = visit
+        self._workers = workers
+        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._queued: set[Key] = set()
+        self._active: dict[Key, float] = {}  # since when, loop time
+        self._again: set[Key] = set()  # told of while active
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, _Failure] = {}
+        self._clock = asyncio.get_running_loop().time
+        self._ended: str | None = "it was not started"
+
+    def add(self, key: Key, *, fresh: bool = False) -> None:
+        """Visit the object soon; if it failed before, when its back-off is over, or at once when ``fresh``.
+
+        ``fresh`` says that the object itself has changed, so that its past failures mean nothing.
+        """
+        if fresh:
+            self._failures.pop(key, None)
+        if key in self._active:
+            self._again.add(key)
+            return
+        failure = self._failures.get(key)
+        if failure is not None and failure.until > self._clock():
+            self._wait(key, failure.until)
+            return
+        self._cancel_timer(key)
+        if key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+
+    def add_after(self, key: Key, delay: timedelta) -> None:
+        """Visit the object once this long has passed, or earlier when told to."""
+        if key not in self._queued:
+            self._wait(key, self._clock() + delay.total_seconds())
+
+    def forget(self, key: Key) -> None:
+        """The object is gone: no further visit is due."""
+        self._cancel_timer(key)
+        self._failures.pop(key, None)
+
+    async def run(self) -> None:
+        """Visit until cancelled. Raises only when a worker met a defect that no visit may cause."""
+        self._ended = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._workers):
+                    group.create_task(self._work(), name=f"reconciler {number}")
+        finally:
+            self._ended = "it has ended"
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+
+    def problems(self) -> list[str]:
+        """For the liveness probe: whether visits come to an end, and whether anybody makes them."""
+        found = [self._ended] if self._ended else []
+        now = self._clock()
+        found += (
+            f"a visit of {key} has taken {now - since:.0f} s"
+            for key, since in self._active.items()
+            if now - since > 2 * VISIT_AT_MOST_S
+        )
+        return found
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being visited or waits to be."""
+        return not self._queued and not self._active
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._queued.discard(key)
+            self._active[key] = self._clock()
+            try:
+                await self._visit_once(key)
+            finally:
+                del self._active[key]
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+
+    async def _visit_once(self, key: Key) -> None:
+        try:
+            async with asyncio.timeout(VISIT_AT_MOST_S):
+                delay = await self._visit(key)
+        except ObjectConflict as error:
+            # Somebody else wrote between our look and our write. The watch brings the newer state in a moment.
+            self._failed(key, error)
+        except (OperatorError, TimeoutError) as error:
+            self._failed(key, error)
+            logger.warning(
+                "a visit failed and will be repeated",
+                extra={"action": "reconcile", "object": str(key), "error": str(error) or "it took too long"},
+            )
+        except Exception as error:
+            self._failed(key, error)
+            logger.exception("a visit met a defect", extra={"action": "reconcile", "object": str(key)})
+        else:
+            self._failures.pop(key, None)
+            if delay is not None:
+                self.add_after(key, delay)
+
+    def _failed(self, key: Key, error: Exception) -> None:
+        failure = self._failures.setdefault(key, _Failure(times=0, until=0.0))
+        delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2**failure.times)
+        if isinstance(error, ApiUnavailable) and error.retry_after_s is not None:
+            delay_s = max(delay_s, error.retry_after_s)
+        failure.times += 1
+        failure.until = self._clock() + delay_s
+        self._wait(key, failure.until)
+
+    def _wait(self, key: Key, until: float) -> None:
+        timer = self._timers.get(key)
+        if timer is not None and timer.when() <= until and key not in self._failures:
+            return
+        self._cancel_timer(key)
+        self._timers[key] = asyncio.get_running_loop().call_at(until, self._due, key)
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
+
+    def _cancel_timer(self, key: Key) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()

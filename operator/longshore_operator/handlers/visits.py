@@ -1,0 +1,26 @@
+"""Which handler visits which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from longshore_operator.cluster.resources import BROKERS, PERIODIC_TASKS, QUEUES, WORKER_POOLS
+from longshore_operator.handlers.broker import visit_broker
+from longshore_operator.handlers.context import Context
+from longshore_operator.handlers.periodic_task import visit_periodic_task
+from longshore_operator.handlers.task_queue import visit_queue
+from longshore_operator.handlers.worker_pool import visit_worker_pool
+from longshore_operator.observe.view import Key
+
+_HANDLERS: dict[str, Callable[[Context, Key], Awaitable[timedelta | None]]] = {
+    BROKERS.kind: visit_broker,
+    QUEUES.kind: visit_queue,
+    WORKER_POOLS.kind: visit_worker_pool,
+    PERIODIC_TASKS.kind: visit_periodic_task,
+}
+
+
+async def visit(context: Context, key: Key) -> timedelta | None:
+    """Look at one object and do what it needs. How long until the next look at the latest; None: when told."""
+    return await _HANDLERS[key.kind](context, key)

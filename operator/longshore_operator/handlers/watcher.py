@@ -1,0 +1,121 @@
+"""kopf as the watcher, and nothing but the watcher: it lists, watches and reconnects; what it hears goes to the view.
+
+It never writes: no finalizer, no annotation, no Event, no peering, no webhook. It keeps no state of our objects, and
+its handlers only take in what they are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import kopf
+
+from longshore_operator.cluster.connection import Connection
+from longshore_operator.cluster.resources import WATCHED, Resource
+from longshore_operator.cluster.streams import WatchStreams
+from longshore_operator.errors import WatchEnded
+from longshore_operator.observe.view import Manifest
+
+logger = logging.getLogger(__name__)
+
+Heard = Callable[[Resource, Manifest, bool], None]  # an object's state, and whether it is gone
+
+
+class Watcher:
+    """Watches every kind that concerns us, in one namespace or in all."""
+
+    def __init__(self, connection: Connection, *, namespace: str | None, heard: Heard) -> None:
+        """``heard`` is called in the event loop, in the order of each object's changes; it must not wait."""
+        self._connection = connection
+        self._namespace = namespace
+        self._heard = heard
+        self._stop = asyncio.Event()
+        self.streams = WatchStreams(
+            {resource.path(namespace): f"{resource.plural}.{resource.group}".rstrip(".") for resource in WATCHED}
+        )
+
+    async def run(self, on_signal: Callable[[], None]) -> None:
+        """Watch until ``stop``. Raises WatchEnded when a watch cannot go on.
+
+        kopf takes over SIGTERM and SIGINT; ``on_signal`` gets them back. When kopf ends, it cancels every task that was
+        created after this call, whosever it is: by then, everything else must have been stopped.
+        """
+        before = asyncio.all_tasks()
+        try:
+            tasks = await kopf.spawn_tasks(
+                registry=self._registry(),
+                settings=_settings(),
+                clusterwide=self._namespace is None,
+                namespaces=[self._namespace] if self._namespace is not None else [],
+                standalone=True,
+                stop_flag=self._stop,
+            )
+            _take_signals(on_signal)
+            await kopf.run_tasks(tasks, ignored=before)
+        except Exception as error:
+            raise WatchEnded(f"the watcher failed: {error}") from error
+        if not self._stop.is_set():
+            raise WatchEnded("the watcher has ended by itself")
+
+    def stop(self) -> None:
+        """Let ``run`` come to its end."""
+        self._stop.set()
+
+    def problems(self) -> list[str]:
+        """For the liveness probe: watches that have died."""
+        return self.streams.problems()
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+
+        async def login(**_: Any) -> kopf.AiohttpSession:
+            # A new session each time: kopf closes the one it has when a request comes back with 401.
+            return kopf.AiohttpSession(
+                server=self._connection.server, aiohttp_session=self._connection.open_session(self.streams)
+            )
+
+        kopf.on.login(registry=registry)(login)
+        for resource in WATCHED:
+            kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)(
+                self._listener(resource)
+            )
+        return registry
+
+    def _listener(self, resource: Resource) -> Callable[..., Any]:
+        async def listen(event: Any, **_: Any) -> None:
+            raw = event["object"]
+            # the items of a list come without these two
+            manifest = {**raw, "apiVersion": resource.api_version, "kind": resource.kind}
+            self._heard(resource, manifest, event["type"] == "DELETED")
+
+        return listen
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True  # needs no permission to watch namespaces and CRDs
+    settings.process.ultimate_exiting_timeout = None  # ending the process is ours
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 5
+    # Patience with an API server that restarts: some 40 s, then the process starts again as a standby.
+    settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8, 10, 10)
+    for resource in WATCHED:
+        if resource.selector:
+            selectors: Any = settings.watching.label_selectors
+            selectors[resource.group, resource.version, resource.plural] = resource.selector
+    return settings
+
+
+def _take_signals(on_signal: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, on_signal)
+        except (RuntimeError, ValueError):
+            return  # not the main thread: signals are somebody else's

@@ -1,0 +1,73 @@
+"""WorkerPool: keeps its Deployment, and scales it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from longshore_operator.api.worker_pool import WorkerPool
+from longshore_operator.cluster.resources import WORKER_POOLS
+from longshore_operator.handlers.context import Context
+from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_with_deployment
+from longshore_operator.observe.view import Key
+from longshore_operator.plan.actions import Plan
+from longshore_operator.plan.names import worker_deployment
+from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedPool
+from longshore_operator.plan.worker_pool import plan_worker_pool
+
+
+async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
+    """Observe, plan, apply, report."""
+    pool, manifest = context.view.worker_pool(key.namespace, key.name), context.view.manifest(key)
+    if pool is None or manifest is None or pool.deleting:
+        return None
+    broker = pool.spec.broker_ref
+    reading = context.reading(key.namespace, broker)
+    if reading is None:
+        return None  # the first poll will tell
+    pods = context.children.observe_pods(key.namespace, key.name)
+    sharing = sharing_pools(context, pool)
+
+    def plan_for(child: ChildDeployment | None, refused: str | None) -> Plan:
+        observed = ObservedPool(
+            broker=context.view.broker(key.namespace, broker),
+            reading=reading,
+            secret=context.secret(key.namespace, broker),
+            deployment=child,
+            pods=pods,
+            sharing=sharing,
+            memory=context.memories.get(pool.metadata.uid),
+            apply_error=refused,
+        )
+        return plan_worker_pool(pool, observed, context.now())
+
+    name = worker_deployment(pool)
+    plan = await plan_with_deployment(context, pool, name, plan_for)
+    plan, look_again = await execute(
+        context,
+        WORKER_POOLS,
+        pool,
+        manifest,
+        plan,
+        broker=broker,
+        replan=lambda refused: plan_for(context.children.known_deployment(pool, name), refused),
+    )
+    if plan.memory is not None:
+        context.memories[pool.metadata.uid] = plan.memory
+    return look_again or (BUSY if pods or _has_tasks(pool, reading) else QUIET)
+
+
+def sharing_pools(context: Context, pool: WorkerPool) -> tuple[WorkerPool, ...]:
+    """The other pools of the same Broker that serve one of its queues, by name."""
+    queues = {queue.name for queue in pool.spec.queues}
+    return tuple(
+        other
+        for other in context.view.pools_of(pool.namespace, pool.spec.broker_ref)
+        if other.metadata.uid != pool.metadata.uid and not queues.isdisjoint(queue.name for queue in other.spec.queues)
+    )
+
+
+def _has_tasks(pool: WorkerPool, reading: BrokerReading) -> bool:
+    if reading.snapshot is None:
+        return False
+    queues = (reading.snapshot.queues.get(queue.name) for queue in pool.spec.queues)
+    return any(queue is not None and (queue.pending or queue.active or queue.due) for queue in queues)

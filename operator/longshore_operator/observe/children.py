@@ -1,0 +1,95 @@
+"""The Deployment and the pods of an object of ours, as the plan wants to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from longshore_operator.api.resource import Resource as Model
+from longshore_operator.cluster.client import ApiClient
+from longshore_operator.cluster.resources import DEPLOYMENTS
+from longshore_operator.observe.view import Manifest, View
+from longshore_operator.plan.names import DELETION_COST_ANNOTATION, WORKER_CONTAINER
+from longshore_operator.plan.observed import ChildDeployment, PodReading
+
+# A Deployment without our label is not watched. One that is in our way is looked at again this often.
+FOREIGN_FOR_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Foreign:
+    manifest: Manifest
+    until: float
+
+
+class Children:
+    """Reads from the view; asks the API server only about a name that the view does not know."""
+
+    def __init__(self, client: ApiClient, view: View, *, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._view = view
+        self._clock = clock
+        self._foreign: dict[tuple[str, str], _Foreign] = {}
+
+    def known_deployment(self, owner: Model, name: str) -> ChildDeployment | None:
+        """The Deployment of that name if it carries our label, as the view has it."""
+        manifest = self._view.deployment(owner.namespace, name)
+        return None if manifest is None else ChildDeployment(manifest=manifest, owned=_controlled_by(manifest, owner))
+
+    async def observe_deployment(self, owner: Model, name: str) -> ChildDeployment | None:
+        """The Deployment of that name, ours or not; None when there is none, as of right now. Raises ApiError."""
+        place = (owner.namespace, name)
+        manifest = self._view.deployment(*place)
+        if manifest is None:
+            foreign = self._foreign.pop(place, None)
+            if foreign is not None and self._clock() < foreign.until:
+                self._foreign[place] = foreign
+                manifest = foreign.manifest
+            else:
+                # Asked each time, so that an apply never takes over what somebody else made a moment ago.
+                manifest = await self._client.get(DEPLOYMENTS, *place)
+                if manifest is None:
+                    return None
+                self._foreign[place] = _Foreign(manifest=manifest, until=self._clock() + FOREIGN_FOR_S)
+        return ChildDeployment(manifest=manifest, owned=_controlled_by(manifest, owner))
+
+    def observe_pods(self, namespace: str, pool: str) -> tuple[PodReading, ...]:
+        """The pool's pods, by name."""
+        return tuple(_pod(manifest) for manifest in self._view.pods_of_pool(namespace, pool))
+
+
+def _controlled_by(manifest: Manifest, owner: Model) -> bool:
+    references = manifest["metadata"].get("ownerReferences") or ()
+    return any(each.get("controller") and each.get("uid") == owner.metadata.uid for each in references)
+
+
+def _pod(manifest: Manifest) -> PodReading:
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    waiting = _waiting(status)
+    cost = (metadata.get("annotations") or {}).get(DELETION_COST_ANNOTATION)
+    return PodReading(
+        name=metadata["name"],
+        phase=status.get("phase") or "Unknown",
+        ready=any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()),
+        terminating="deletionTimestamp" in metadata,
+        deletion_cost=_integer(cost),
+        waiting_reason=waiting.get("reason"),
+        waiting_message=waiting.get("message"),
+    )
+
+
+def _waiting(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Why the worker's container does not run, as the kubelet says; {} when it runs."""
+    for each in status.get("containerStatuses") or ():
+        if each["name"] == WORKER_CONTAINER:
+            waiting: Mapping[str, Any] = (each.get("state") or {}).get("waiting") or {}
+            return waiting
+    return {}
+
+
+def _integer(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None

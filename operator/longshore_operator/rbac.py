@@ -1,0 +1,100 @@
+"""What the operator must be allowed to do: the one list that the code needs. The chart is compared with it.
+
+No wildcard, and Secrets by GET alone: the operator reads the one that a Broker names and can list none. The tests of
+the handlers run the operator with exactly these rights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longshore_operator.cluster.resources import (
+    BROKERS,
+    DEPLOYMENTS,
+    EVENTS,
+    LEASES,
+    OWN_KINDS,
+    PODS,
+    SECRETS,
+    WORKER_POOLS,
+)
+
+_WATCH = ("get", "list", "watch")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One rule of a Role or ClusterRole."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()  # empty: any
+    why: str
+
+    def manifest(self) -> dict[str, list[str]]:
+        """As RBAC writes it."""
+        rule = {"apiGroups": [self.group], "resources": list(self.resources), "verbs": list(self.verbs)}
+        return {**rule, "resourceNames": list(self.names)} if self.names else rule
+
+
+OWN_GROUP = BROKERS.group
+
+# In each namespace that is served.
+RULES: tuple[Rule, ...] = (
+    Rule(
+        group=OWN_GROUP,
+        resources=tuple(each.plural for each in OWN_KINDS),
+        verbs=_WATCH,
+        why="what people declare",
+    ),
+    Rule(
+        group=OWN_GROUP,
+        resources=(BROKERS.plural,),
+        verbs=("patch",),
+        why="the finalizer that holds a Broker while it is in use",
+    ),
+    Rule(
+        group=OWN_GROUP,
+        resources=tuple(f"{each.plural}/status" for each in OWN_KINDS),
+        verbs=("patch",),
+        why="what the operator reports",
+    ),
+    Rule(
+        group=OWN_GROUP,
+        resources=(f"{BROKERS.plural}/finalizers", f"{WORKER_POOLS.plural}/finalizers"),
+        verbs=("update",),
+        why="owner references that block the owner's deletion, where OwnerReferencesPermissionEnforcement is on",
+    ),
+    Rule(
+        group=DEPLOYMENTS.group,
+        resources=(DEPLOYMENTS.plural,),
+        verbs=(*_WATCH, "create", "patch", "delete"),
+        why="workers and schedulers; server-side apply is a patch, and a create when there is none yet",
+    ),
+    Rule(
+        group=PODS.group,
+        resources=(PODS.plural,),
+        verbs=(*_WATCH, "patch"),
+        why="which workers are busy, and their deletion cost before a shrink",
+    ),
+    Rule(group=SECRETS.group, resources=(SECRETS.plural,), verbs=("get",), why="the password that a Broker names"),
+    Rule(
+        group=EVENTS.group,
+        resources=(EVENTS.plural,),
+        verbs=("create", "patch"),
+        why="one Event a transition; a patch counts one that repeats",
+    ),
+)
+
+# In the operator's own namespace. A create cannot be limited to a name.
+LEASE_RULES: tuple[Rule, ...] = (
+    Rule(group=LEASES.group, resources=(LEASES.plural,), verbs=("create",), why="the first election"),
+    Rule(
+        group=LEASES.group,
+        resources=(LEASES.plural,),
+        verbs=("get", "update"),
+        names=("longshore-operator",),
+        why="leader election",
+    ),
+)

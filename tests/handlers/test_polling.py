@@ -1,0 +1,186 @@
+"""The poll loop of a Broker, on a real Redis.
+
+Proved: what counts as news; an outage is a reading that keeps the last good one, and ends by itself; a new password is
+used; a change of what to read is polled at once; the loop ends with its Broker. Left out: what a plan makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from handlers.waiting import until
+from longshore import Client, Inspector
+from longshore.testing import RedisServer
+from longshore_operator.api.broker import SecretKeyRef
+from longshore_operator.errors import ApiUnavailable
+from longshore_operator.observe import redis as polling
+from longshore_operator.observe.redis import News, Pollers, Target
+from longshore_operator.observe.secrets import Password
+from longshore_operator.plan.observed import SecretReading
+
+PLACE = ("n", "default")
+
+
+def target(url: str, **changes: object) -> Target:
+    values: dict[str, object] = {
+        "url": url,
+        "username": None,
+        "password_ref": None,
+        "interval": timedelta(milliseconds=50),
+        "timeout": timedelta(seconds=1),
+        "scope": "n/default",
+        "queues": frozenset({"mail"}),
+    }
+    return Target(**{**values, **changes})  # type: ignore[arg-type]
+
+
+class Desk:
+    """Pollers, the news they told, and the Secret they read."""
+
+    def __init__(self) -> None:
+        self.news: list[News] = []
+        self.password: Password | ApiUnavailable = Password(reading=SecretReading(found=False, problem="no Secret"))
+        self.reads = 0
+        self.pollers = Pollers(
+            read_password=self._read,
+            on_news=lambda _place, news: self.news.append(news),
+            clock=asyncio.get_running_loop().time,
+        )
+
+    async def _read(self, _namespace: str, _ref: SecretKeyRef) -> Password:
+        self.reads += 1
+        if isinstance(self.password, ApiUnavailable):
+            raise self.password
+        return self.password
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    desk = Desk()
+    yield desk
+    await desk.pollers.aclose()
+
+
+async def test_news_names_only_what_changed(desk: Desk, redis_url: str) -> None:
+    poller = desk.pollers.aim(PLACE, target(redis_url, queues=frozenset({"mail", "other"})))
+    await until(lambda: poller.reading.snapshot)
+    assert desk.news == [News(everything=True)]
+    await asyncio.sleep(0.3)
+    assert desk.news == [News(everything=True)]
+    async with Client(redis_url) as client:
+        await client.enqueue("t", queue="mail")
+    await until(lambda: len(desk.news) == 2)
+    assert desk.news[1] == News(queues=frozenset({"mail"}))
+    assert poller.reading.snapshot is not None
+    assert poller.reading.snapshot.queues["mail"].pending == 1
+
+
+async def test_an_outage_keeps_the_last_good_reading_and_ends_by_itself(desk: Desk) -> None:
+    with RedisServer() as server:
+        poller = desk.pollers.aim(PLACE, target(server.url))
+        await until(lambda: poller.reading.reachable)
+        good = poller.reading.snapshot
+        server.stop()
+        await until(lambda: poller.reading.failures >= 2)
+        assert not poller.reading.reachable
+        assert poller.reading.snapshot is good
+        assert poller.reading.error
+        assert poller.reading.failing_since is not None
+        server.start()
+        await until(lambda: poller.reading.reachable)
+        assert poller.reading.failures == 0
+        assert poller.reading.failing_since is None
+        assert desk.pollers.problems() == []
+
+
+async def test_a_redis_that_answers_nothing_is_an_outage_too(desk: Desk) -> None:
+    with RedisServer() as server:
+        poller = desk.pollers.aim(PLACE, target(server.url, timeout=timedelta(milliseconds=200)))
+        await until(lambda: poller.reading.reachable)
+        server.freeze()
+        await until(lambda: poller.reading.error)
+        server.thaw()
+        await until(lambda: poller.reading.reachable)
+
+
+async def test_a_missing_secret_is_the_reason_and_a_rotated_one_is_used(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "SECRET_EVERY", timedelta(milliseconds=100))
+    monkeypatch.setattr(polling, "MISSING_SECRET_EVERY", timedelta(milliseconds=50))
+    with RedisServer("--requirepass", "first") as server:
+        poller = desk.pollers.aim(PLACE, target(server.url, password_ref=SecretKeyRef(name="redis")))
+        await until(lambda: poller.reading.error)
+        assert poller.reading.error == "no Secret"
+        assert poller.secret == SecretReading(found=False, problem="no Secret")
+
+        desk.password = Password(reading=SecretReading(found=True, version="1"), value="first")
+        await until(lambda: poller.reading.reachable)
+        assert poller.secret == SecretReading(found=True, version="1")
+
+        async with Inspector(f"redis://:first@127.0.0.1:{server.port}/0") as inspector:
+            await inspector._redis.run(
+                [("CONFIG", "SET", "requirepass", "second"), ("CLIENT", "KILL", "TYPE", "NORMAL")]
+            )
+        await until(lambda: poller.reading.error)
+        # The API server's silence is not a missing Secret: what is known stays.
+        desk.password = ApiUnavailable("down", request="GET")
+        reads = desk.reads
+        await until(lambda: desk.reads > reads + 1)
+        assert poller.secret == SecretReading(found=True, version="1")
+
+        desk.password = Password(reading=SecretReading(found=True, version="2"), value="second")
+        await until(lambda: poller.reading.reachable)
+        assert poller.secret == SecretReading(found=True, version="2")
+        assert "second" not in repr(desk.password)
+
+
+async def test_another_queue_is_read_at_once_however_long_the_interval(desk: Desk, redis_url: str) -> None:
+    slow = target(redis_url, interval=timedelta(minutes=5))
+    poller = desk.pollers.aim(PLACE, slow)
+    await until(lambda: poller.reading.snapshot)
+    assert desk.pollers.aim(PLACE, replace(slow, queues=frozenset({"mail", "new"}))) is poller
+    await until(lambda: poller.reading.snapshot and "new" in poller.reading.snapshot.queues)
+    before = poller.reading.read_at
+    poller.hurry()
+    await until(lambda: poller.reading.read_at != before)
+
+
+async def test_what_was_read_of_one_redis_is_forgotten_with_the_move_to_another(desk: Desk, redis_url: str) -> None:
+    poller = desk.pollers.aim(PLACE, target(redis_url))
+    await until(lambda: poller.reading.snapshot)
+    with RedisServer() as server:
+        desk.pollers.aim(PLACE, target(server.url))
+        assert poller.reading.snapshot is None
+        await until(lambda: poller.reading.snapshot)
+
+
+async def test_the_loop_ends_with_its_broker(desk: Desk, redis_url: str) -> None:
+    desk.pollers.aim(PLACE, target(redis_url))
+    await until(lambda: desk.news)
+    desk.pollers.drop(PLACE)
+    assert desk.pollers.get(PLACE) is None
+    assert desk.pollers.problems() == []
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("poll ")])
+
+
+async def test_a_stuck_loop_is_told_to_the_liveness_probe(redis_url: str) -> None:
+    now = [0.0]
+    pollers = Pollers(
+        read_password=lambda *_: asyncio.sleep(3600),  # type: ignore[arg-type, return-value]
+        on_news=lambda *_: None,
+        clock=lambda: now[0],
+    )
+    try:
+        pollers.aim(PLACE, target(redis_url, password_ref=SecretKeyRef(name="redis")))
+        await asyncio.sleep(0.05)
+        assert pollers.problems() == []
+        now[0] = 100.0
+        assert pollers.problems() == ["the poll loop of Broker n/default is stuck for 100 s"]
+    finally:
+        await pollers.aclose()
