@@ -120,15 +120,10 @@ async def _events(cluster: Cluster, namespace: str, *what: str) -> AsyncIterator
         "get", *what, "--namespace", namespace, "--watch", "--output-watch-events", "--output", "json"
     )
     assert kubectl.stdout is not None
-    lines: list[bytes] = []
     try:
-        # kubectl prints each event as an indented document, so only its last line is a brace at the margin.
-        async for line in kubectl.stdout:
-            lines.append(line)
-            if line.rstrip() == b"}":
-                document = json.loads(b"".join(lines))
-                lines.clear()
-                yield document["type"], document["object"]
+        async for line in kubectl.stdout:  # one event a line
+            document = json.loads(line)
+            yield document["type"], document["object"]
     finally:
         if kubectl.returncode is None:
             kubectl.kill()
