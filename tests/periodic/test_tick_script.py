@@ -1,0 +1,339 @@
+"""The tick script and the lease scripts on a real Redis: seed, act once, compare everything.
+
+Shown of a tick: that it and its record are one step, that nothing makes it happen twice, and what stays untouched when
+it is refused. Left out: which ticks there are (test_due.py), and who calls when (test_scheduler.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+
+from longshore.broker.base import RedisSettings
+from longshore.broker.connection import RedisConnection
+from longshore.broker.periodic import RedisPeriodicStore
+from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResult
+from longshore.errors import InvalidData, WrongType
+from longshore.protocol import codec
+from longshore.protocol.messages import TaskMessage
+from longshore.protocol.periodic import TickRecord, decode_lease
+from longshore.testing import read_keyspace, seed_keyspace
+
+NOW = datetime(2026, 3, 10, 12, 0, 30, 250_000, tzinfo=UTC)
+TICK = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
+BEFORE = TICK - timedelta(seconds=30)
+TICK_S, BEFORE_S = str(int(TICK.timestamp())), str(int(BEFORE.timestamp()))
+
+RECORD = "longshore:{default}:periodic:shop/main/daily"
+TASK_ID = f"periodic:shop/main/daily:{TICK_S}"
+TASK = f"asynq:{{default}}:t:{TASK_ID}"
+PENDING = "asynq:{default}:pending"
+LOCK = "asynq:{default}:unique:report:daily:"
+QUEUES = {"asynq:queues": {b"default"}}
+MESSAGE = TaskMessage(type="report:daily", id=TASK_ID, queue="default", timeout=timedelta(minutes=30))
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisPeriodicStore]:
+    connection = RedisConnection(RedisSettings(url=redis_url))
+    yield RedisPeriodicStore(connection)
+    await connection.aclose()
+
+
+def new_tick(**changes: Any) -> Tick:
+    fields: dict[str, Any] = {
+        "record": RecordName(queue="default", entry_id="shop/main/daily"),
+        "after": BEFORE,
+        "tick": TICK,
+        "message": MESSAGE,
+    }
+    return Tick(**{**fields, **changes})
+
+
+def with_lock() -> Tick:
+    message = TaskMessage(
+        type="report:daily", id=TASK_ID, queue="default", timeout=timedelta(minutes=30), unique_key=LOCK
+    )
+    return new_tick(message=message, unique_for=timedelta(hours=1))
+
+
+def created(tick: Tick, **more: bytes) -> dict[bytes, bytes]:
+    """The hash of the tick's task."""
+    assert tick.message is not None
+    return {
+        b"msg": codec.encode_task(tick.message),
+        b"state": b"pending",
+        b"pending_since": str(int(NOW.timestamp() * 1_000_000) * 1000).encode(),
+        **{name.encode(): value for name, value in more.items()},
+    }
+
+
+def fields(**values: str) -> dict[bytes, bytes]:
+    return {name.encode(): value.encode() for name, value in values.items()}
+
+
+OLD_RECORD = fields(last_tick=BEFORE_S, last_task_id="old", enqueued="4", missed="2")
+NEW_RECORD = fields(last_tick=TICK_S, last_task_id=TASK_ID, enqueued="5", missed="2")
+
+
+async def carry_out(store: RedisPeriodicStore, *ticks: Tick) -> list[TickReply | InvalidData]:
+    return await store.tick(ticks, now=NOW)
+
+
+async def test_a_tick_creates_its_task_and_moves_the_record(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD, PENDING: [b"other"]})
+    assert await carry_out(store, new_tick()) == [TickReply(result=TickResult.ENQUEUED, last_tick=TICK)]
+    assert read_keyspace(redis_client) == {
+        **QUEUES,
+        RECORD: NEW_RECORD,
+        TASK: created(new_tick()),
+        PENDING: [TASK_ID.encode(), b"other"],
+    }
+
+
+async def test_the_first_tick_of_an_entry_begins_the_record(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    assert await carry_out(store, new_tick(after=None, missed=3)) == [
+        TickReply(result=TickResult.ENQUEUED, last_tick=TICK)
+    ]
+    assert read_keyspace(redis_client) == {
+        **QUEUES,
+        RECORD: fields(last_tick=TICK_S, last_task_id=TASK_ID, enqueued="1", missed="3"),
+        TASK: created(new_tick()),
+        PENDING: [TASK_ID.encode()],
+    }
+
+
+async def test_the_same_tick_a_second_time_changes_nothing(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    await carry_out(store, new_tick(after=None))
+    redis_client.delete(TASK, PENDING)  # the task is done and gone: its id alone would not stop a second one
+    before = read_keyspace(redis_client)
+    assert await carry_out(store, new_tick(after=None)) == [TickReply(result=TickResult.OVERTAKEN, last_tick=TICK)]
+    assert read_keyspace(redis_client) == before
+
+
+OVERTAKEN = {
+    "the record has reached the tick": (TICK_S, BEFORE),
+    "the record is beyond the tick": (str(int(TICK_S) + 30), BEFORE),
+    "the record is beyond the tick and the caller knows": (
+        str(int(TICK_S) + 30), TICK + timedelta(seconds=30)),
+    "another tick was recorded since the decision": (str(int(BEFORE_S) + 10), BEFORE),
+    "the record began since the decision": (BEFORE_S, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("last", "decided_on"), OVERTAKEN.values(), ids=OVERTAKEN)
+async def test_nothing_is_written_when(
+    store: RedisPeriodicStore, redis_client: redis.Redis, last: str, decided_on: datetime | None
+) -> None:
+    seed_keyspace(redis_client, {RECORD: fields(last_tick=last, enqueued="4")})
+    before = read_keyspace(redis_client)
+    reply = TickReply(result=TickResult.OVERTAKEN, last_tick=datetime.fromtimestamp(int(last), UTC))
+    for tick in (
+        new_tick(after=decided_on, missed=1),
+        new_tick(after=decided_on, missed=1, message=None),
+    ):
+        assert await carry_out(store, tick) == [reply]
+        assert read_keyspace(redis_client) | QUEUES == before | QUEUES
+
+
+async def test_a_record_that_was_lost_is_told_to_a_caller_who_relied_on_it(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    assert await carry_out(store, new_tick()) == [TickReply(result=TickResult.OVERTAKEN, last_tick=None)]
+    assert read_keyspace(redis_client) == QUEUES
+
+
+async def test_ticks_given_up_are_counted_without_a_task(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD})
+    assert await carry_out(store, new_tick(message=None, missed=7)) == [
+        TickReply(result=TickResult.RECORDED, last_tick=TICK)
+    ]
+    assert read_keyspace(redis_client) == {
+        RECORD: fields(last_tick=TICK_S, last_task_id="old", enqueued="4", missed="9")
+    }
+
+
+async def test_a_tick_whose_task_exists_is_recorded_and_creates_none(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    # The record was lost, the task was not.
+    seed_keyspace(redis_client, {TASK: {"msg": b"kept", "state": b"archived"}})
+    assert await carry_out(store, new_tick(after=None)) == [TickReply(result=TickResult.ID_CONFLICT, last_tick=TICK)]
+    assert read_keyspace(redis_client) == {
+        **QUEUES,
+        RECORD: fields(last_tick=TICK_S, skipped="1"),
+        TASK: fields(msg="kept", state="archived"),
+    }
+
+
+async def test_a_tick_takes_its_unique_lock(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD})
+    assert await carry_out(store, with_lock()) == [TickReply(result=TickResult.ENQUEUED, last_tick=TICK)]
+    assert read_keyspace(redis_client) == {
+        **QUEUES,
+        RECORD: NEW_RECORD,
+        TASK: created(with_lock(), unique_key=LOCK.encode()),
+        PENDING: [TASK_ID.encode()],
+        LOCK: TASK_ID.encode(),
+    }
+    assert redis_client.ttl(LOCK) == 3600
+
+
+async def test_a_tick_whose_lock_is_held_is_recorded_and_creates_none(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD, LOCK: b"another"})
+    assert await carry_out(store, with_lock()) == [TickReply(result=TickResult.DUPLICATE, last_tick=TICK)]
+    assert read_keyspace(redis_client) == {
+        **QUEUES,
+        RECORD: {**OLD_RECORD, b"last_tick": TICK_S.encode(), b"skipped": b"1"},
+        LOCK: b"another",
+    }
+
+
+async def test_ticks_to_catch_up_follow_one_another_in_one_round_trip(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    ticks, after = [], None
+    for number in range(3):
+        at = BEFORE + timedelta(seconds=10 * number)
+        message = TaskMessage(type="t", id=f"task-{number}", queue="default")
+        ticks.append(new_tick(after=after, tick=at, missed=5 if number == 0 else 0, message=message))
+        after = at
+    assert await carry_out(store, *ticks) == [
+        TickReply(result=TickResult.ENQUEUED, last_tick=tick.tick) for tick in ticks
+    ]
+    assert redis_client.lrange(PENDING, 0, -1) == [b"task-2", b"task-1", b"task-0"]
+    assert redis_client.hgetall(RECORD) == fields(
+        last_tick=str(int(BEFORE_S) + 20), last_task_id="task-2", enqueued="3", missed="5"
+    )
+
+
+WRONG_TYPES = {
+    "the pending list": (PENDING, {RECORD: OLD_RECORD, PENDING: b"text"}),
+    "the record": (RECORD, {RECORD: [b"list"]}),
+}
+
+
+@pytest.mark.parametrize(("key", "content"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+async def test_a_key_of_another_type_refuses_its_tick_alone_and_nothing_is_half_written(
+    store: RedisPeriodicStore, redis_client: redis.Redis, key: str, content: dict[str, Any]
+) -> None:
+    seed_keyspace(redis_client, content)
+    before = read_keyspace(redis_client)
+    elsewhere = new_tick(
+        record=RecordName(queue="other", entry_id="shop/main/hourly"),
+        after=None,
+        message=TaskMessage(type="t", id="x", queue="other"),
+    )
+    refused, carried_out = await carry_out(store, new_tick(), elsewhere)
+    assert isinstance(refused, WrongType)
+    assert key in str(refused)
+    assert carried_out == TickReply(result=TickResult.ENQUEUED, last_tick=TICK)
+    after = read_keyspace(redis_client)
+    assert {key: after[key] for key in before} == before
+    assert TASK not in after
+
+
+async def test_records_are_read_in_order_and_a_bad_one_alone_fails(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    def name_of(name: str) -> RecordName:
+        return RecordName(queue="default", entry_id=f"shop/main/{name}")
+
+    seed_keyspace(
+        redis_client,
+        {
+            RECORD: {**OLD_RECORD, b"skipped": b"1"},
+            "longshore:{default}:periodic:shop/main/list": [b"x"],
+            "longshore:{default}:periodic:shop/main/text": {"last_tick": b"soon"},
+        },
+    )
+    names = [name_of(name) for name in ("none", "daily", "list", "text")]
+    none, daily, wrong, garbled = await store.read_records(names)
+    assert none == TickRecord()
+    assert daily == TickRecord(last_tick=BEFORE, last_task_id="old", missed=2, enqueued=4, skipped=1)
+    assert isinstance(wrong, WrongType)
+    assert isinstance(garbled, InvalidData)
+
+
+async def test_a_report_of_errors_replaces_the_one_before(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:
+    await store.write_errors("shop/main", {"daily": "schedule: is empty", "hourly": "x"})
+    await store.write_errors("shop/main", {"daily": "schedule: is still empty"})
+    assert read_keyspace(redis_client) == {
+        "longshore:periodic-errors:shop/main": {b"daily": b"schedule: is still empty"}
+    }
+    await store.write_errors("shop/main", {})
+    assert read_keyspace(redis_client) == {}
+
+
+# -- the lease ---------------------------------------------------------------------------------------------------------
+
+LEASE = "longshore:scheduler:shop/main"
+
+
+async def hold(store: RedisPeriodicStore, holder: str) -> bool:
+    return await store.hold_lease("shop/main", holder, now=NOW, lifetime=timedelta(seconds=6))
+
+
+async def test_a_free_lease_is_taken(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:
+    assert await hold(store, "a:1:x")
+    assert decode_lease(redis_client.get(LEASE)) == ("a:1:x", NOW.replace(microsecond=0))
+    assert 5000 < redis_client.pttl(LEASE) <= 6000
+
+
+async def test_a_held_lease_is_refused_to_another_and_stays(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    await hold(store, "a:1:x")
+    redis_client.pexpire(LEASE, 3000)
+    before = redis_client.get(LEASE)
+    assert not await hold(store, "b:2:y")
+    assert redis_client.get(LEASE) == before
+    assert redis_client.pttl(LEASE) <= 3000
+
+
+async def test_the_holder_renews_its_lease_and_keeps_its_beginning(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    await hold(store, "a:1:x")
+    redis_client.pexpire(LEASE, 3000)
+    later = NOW + timedelta(seconds=4)
+    assert await store.hold_lease("shop/main", "a:1:x", now=later, lifetime=timedelta(seconds=6))
+    assert decode_lease(redis_client.get(LEASE)) == ("a:1:x", NOW.replace(microsecond=0))
+    assert redis_client.pttl(LEASE) > 5000
+
+
+async def test_a_lease_without_a_lifetime_is_taken_over(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:
+    redis_client.set(LEASE, '{"holder": "by hand", "since": 1}')
+    assert await hold(store, "a:1:x")
+    assert 5000 < redis_client.pttl(LEASE) <= 6000
+
+
+@pytest.mark.parametrize("value", ["no JSON", "[]", '"a:1:x"', "{}"])
+async def test_a_lease_that_cannot_be_read_is_anothers(
+    store: RedisPeriodicStore, redis_client: redis.Redis, value: str
+) -> None:
+    redis_client.set(LEASE, value, px=3000)
+    assert not await hold(store, "a:1:x")
+    await store.release_lease("shop/main", "a:1:x")
+    assert redis_client.get(LEASE) == value.encode()
+
+
+async def test_only_its_holder_releases_a_lease(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:
+    await hold(store, "a:1:x")
+    await store.release_lease("shop/main", "b:2:y")
+    assert redis_client.exists(LEASE)
+    await store.release_lease("shop/main", "a:1:x")
+    assert not redis_client.exists(LEASE)
+    await store.release_lease("shop/main", "a:1:x")
