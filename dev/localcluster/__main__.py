@@ -17,7 +17,9 @@ def main() -> int:
     """Run one command; gives the exit code. A failure is its message and 1, not a traceback."""
     parser = argparse.ArgumentParser(prog="localcluster", description="A real Kubernetes on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="bring the cluster up, with the product's image loaded").set_defaults(run=_up)
+    up = commands.add_parser("up", help="bring the cluster up, with the product's image built and loaded")
+    up.add_argument("--no-image", action="store_true", help="leave the product's image out")
+    up.set_defaults(run=_up)
     commands.add_parser("down", help="remove the cluster; what was compiled stays").set_defaults(run=_down)
     commands.add_parser("status", help="say what runs").set_defaults(run=_status)
     commands.add_parser("kubeconfig", help="print the kubeconfig's path").set_defaults(run=_kubeconfig)
@@ -51,7 +53,7 @@ def main() -> int:
 def _up(given: argparse.Namespace) -> None:
     begun = time.monotonic()
     with cluster.held():
-        access = cluster.up()
+        access = cluster.up(with_image=not given.no_image)
     say(
         f"""
 The cluster is up ({elapsed(time.monotonic() - begun)}). To use it:

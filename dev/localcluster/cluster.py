@@ -51,14 +51,15 @@ def held() -> Iterator[None]:
         ours.release()
 
 
-def up(*, tied: bool = False) -> NodeAccess:
+def up(*, tied: bool = False, with_image: bool = True) -> NodeAccess:
     """Bring the cluster up as far as it is not, with the product's image loaded; the caller holds the lock.
 
     `tied` ends it with this process. Raises MachineCannot or ClusterError; nothing of a start that failed is left.
     """
     if kind.usable():
         kind.up()
-        kind.load(paths.REPOSITORY / "Dockerfile", paths.REPOSITORY, images.PRODUCT, {})
+        if with_image:
+            image(paths.REPOSITORY / "Dockerfile", paths.REPOSITORY, images.PRODUCT)
         return _kind_access()
     machine.require(machine.missing_for_node())
     packages.ensure(packages.FOR_THE_NODE, packages.FOR_IMAGES)
@@ -71,7 +72,8 @@ def up(*, tied: bool = False) -> NodeAccess:
         except BaseException:
             clear()
             raise
-    image(paths.REPOSITORY / "Dockerfile", paths.REPOSITORY, images.PRODUCT)
+    if with_image:
+        image(paths.REPOSITORY / "Dockerfile", paths.REPOSITORY, images.PRODUCT)
     return access
 
 
@@ -91,7 +93,7 @@ def clear() -> None:
         for process in processes.all():
             if process.name == name:
                 process.stop(grace_s=0)
-    processes.stop_all(grace_s=2)
+    processes.stop_all(grace_s=0)
     cgroups.remove(sandbox.identity(folder))
     sandbox.remove_interface(folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -118,20 +120,15 @@ def image(dockerfile: Path, context: Path, tag: str, build_args: dict[str, str] 
     if kind.usable():
         kind.load(dockerfile, context, tag, build_args or {})
         return
-    archive = images.build(dockerfile.resolve(), context.resolve(), tag, build_args)
+    packages.ensure(packages.FOR_THE_NODE, packages.FOR_IMAGES)
     folder = paths.cluster_folder()
-    loaded = folder / "loaded" / archive.name
-    box = _sandbox(folder)
-    if box is None or loaded.exists():
-        return
-    with step(f"load the image {tag} into the node"):
-        _import(box, archive)
-    loaded.parent.mkdir(exist_ok=True)
-    loaded.touch()
-
-
-def _import(box: Sandbox, archive: Path) -> None:
-    node.ctr(box, "images", "import", archive)
+    with images.lock():
+        built = images.build(dockerfile.resolve(), context.resolve(), tag, build_args)
+        box = _sandbox(folder)
+        if box is None or node.has_image(box, built):
+            return
+        with step(f"load the image {tag} into the node"):
+            node.import_image(box, built)
 
 
 def _sandbox(folder: Path) -> Sandbox | None:
@@ -146,13 +143,14 @@ def _start(*, tied: bool) -> NodeAccess:
     folder = paths.cluster_folder()
     folder.mkdir(parents=True)
     processes = ProcessFolder(folder)
-    pause = images.build_pause(node.PAUSE_IMAGE)
+    with images.lock():
+        pause = images.build_pause(node.PAUSE_IMAGE)
     with step("start the node's namespaces and containerd"):
         chosen = network.free_network()
         (folder / "network.json").write_text(json.dumps(str(chosen.whole)))
         box = sandbox.start(folder, processes, chosen, host_name=node.NAME, tied=tied)
         node.start_containerd(folder, box, processes)
-        _import(box, pause)
+        node.import_image(box, pause)
     with step("start etcd, kube-apiserver, kube-controller-manager"):
         reach = control_plane.Reach(address=str(chosen.gateway), services=chosen.services, for_pods=True)
         plane = control_plane.start(folder, paths.binaries(), reach, tied=tied, node=node.NAME)

@@ -13,10 +13,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster import compile as components
-from localcluster import packages, paths
+from localcluster import paths
 from localcluster.commands import run
 from localcluster.locks import locked
 from localcluster.steps import step
@@ -28,31 +30,48 @@ PRODUCT = "longshore:dev"
 
 _SUITE = "bookworm"
 _BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
-_BASE = f"localhost/longshore-base:{_SUITE}"
+# What nobody reads in a container, and the package lists, which are old by the time somebody wants them.
+_BASE_WITHOUT = (
+    "--aptopt=APT::Install-Recommends false",
+    *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "info", "locale", "man")),
+    '--customize-hook=rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/debconf/*-old',
+)
 
 # What every build trusts and no registry decides: nothing is ever pulled.
 _TRUST = '{"default": [{"type": "insecureAcceptAnything"}]}'
 
 
-def build(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, str] | None = None) -> Path:
-    """Build an image and give its archive, which a node can load.
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One built image."""
 
-    `tag` is a name as in `docker build --tag`. Raises ClusterError with the builder's last words.
+    name: str  # in full, as Kubernetes knows it
+    id: str  # digest of its configuration, in hexadecimal: the same content has the same
+    archive: Path  # tar that a node can load
+
+
+def lock() -> AbstractContextManager[None]:
+    """Wait for the right to build; the builder's storage serves one at a time."""
+    return locked(paths.cache() / "images.lock", "another run builds images")
+
+
+def build(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, str] | None = None) -> Image:
+    """Build an image.
+
+    `tag` is a name as in `docker build --tag`. The caller holds `lock()`, also while it reads the archive: the
+    next build of the same tag removes it. Raises ClusterError with the builder's last words.
     """
-    packages.ensure(packages.FOR_THE_NODE, packages.FOR_IMAGES)
     arguments = dict(build_args or {})
-    with locked(paths.cache() / "images.lock", "another run builds images"):
-        if "BASE_IMAGE" not in arguments and _declares(dockerfile, "BASE_IMAGE"):
-            arguments["BASE_IMAGE"] = _base()
-        with step(f"build the image {tag}"):
-            return _build(dockerfile, context, tag, arguments)
+    if "BASE_IMAGE" not in arguments and _declares(dockerfile, "BASE_IMAGE"):
+        arguments["BASE_IMAGE"] = _base()
+    with step(f"build the image {tag}"):
+        return _build(dockerfile, context, tag, arguments)
 
 
-def build_pause(tag: str) -> Path:
-    """Build the image of the pods' first process and give its archive."""
+def build_pause(tag: str) -> Image:
+    """Build the image of the pods' first process; the caller holds `lock()`."""
     binary = (components.ensure(("pause",)) / "pause").resolve()
-    with locked(paths.cache() / "images.lock", "another run builds images"):
-        return _build(DOCKERFILES / "pause.Dockerfile", binary.parent, tag, {})
+    return _build(DOCKERFILES / "pause.Dockerfile", binary.parent, tag, {})
 
 
 def full_name(tag: str) -> str:
@@ -69,26 +88,22 @@ def _declares(dockerfile: Path, argument: str) -> bool:
 
 def _base() -> str:
     """Make the base image unless it is there, and give its name."""
-    wanted = f"{_SUITE} {' '.join(_BASE_PACKAGES)}"
-    archive = paths.cache() / "images" / f"base-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}" / "base.tar"
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}", *_BASE_WITHOUT]
+    key = hashlib.sha256(" ".join([*command, _SUITE]).encode()).hexdigest()[:12]
+    archive = paths.cache() / "images" / f"base-{key}" / "base.tar"
+    name = f"localhost/longshore-base:{_SUITE}-{key}"
     if not archive.exists():
         archive.parent.mkdir(parents=True, exist_ok=True)
         unfinished = archive.with_name("unfinished.tar")
         with step(f"make the base image: Debian {_SUITE} with {', '.join(_BASE_PACKAGES)}"):
-            run(
-                [
-                    *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_BASE_PACKAGES)}"),
-                    *("--aptopt=APT::Install-Recommends false", _SUITE, str(unfinished)),
-                ],
-                timeout_s=1200,
-            )
+            run([*command, _SUITE, str(unfinished)], timeout_s=1200)
             unfinished.replace(archive)
-    if _image_id(_BASE) is None:
-        _buildah_build(DOCKERFILES / "base.Dockerfile", archive.parent, _BASE, {})
-    return _BASE
+    if _image_id(name) is None:
+        _buildah_build(DOCKERFILES / "base.Dockerfile", archive.parent, name, {})
+    return name
 
 
-def _build(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, str]) -> Path:
+def _build(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, str]) -> Image:
     _buildah_build(dockerfile, context, _local_name(tag), build_args)
     image = _image_id(_local_name(tag))
     assert image is not None, "buildah reported success"
@@ -104,7 +119,7 @@ def _build(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, s
         for old in archives.glob(f"{stem}*.tar"):
             old.unlink()
         unfinished.replace(archive)
-    return archive
+    return Image(name=name, id=image, archive=archive)
 
 
 def _local_name(tag: str) -> str:

@@ -17,6 +17,7 @@ from localcluster.access import Access
 from localcluster.commands import run
 from localcluster.control_plane import ControlPlane
 from localcluster.errors import ClusterError
+from localcluster.images import Image
 from localcluster.processes import ProcessFolder
 from localcluster.sandbox import Sandbox
 
@@ -81,6 +82,20 @@ def start_containerd(folder: Path, box: Sandbox, processes: ProcessFolder) -> No
 def ctr(box: Sandbox, *args: str | Path) -> str:
     """Run containerd's own client on the images and containers that Kubernetes sees."""
     return run(box.inside(["ctr", "--address", _SOCKET, "--namespace", "k8s.io", *args]))
+
+
+def import_image(box: Sandbox, image: Image) -> None:
+    """Load a built image under its name."""
+    ctr(box, "images", "import", image.archive)
+
+
+def has_image(box: Sandbox, image: Image) -> bool:
+    """Say whether the image's name stands for this very content in the node."""
+    # Each image is listed under its names and, by Kubernetes' plugin, under its id; the third column tells which belong
+    # together.
+    listed = [line.split() for line in ctr(box, "images", "list").splitlines()]
+    digests = {words[0]: words[2] for words in listed if len(words) > 2}
+    return digests.get(image.name) is not None and digests.get(image.name) == digests.get(f"sha256:{image.id}")
 
 
 def start(

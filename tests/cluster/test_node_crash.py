@@ -1,0 +1,168 @@
+"""A cluster whose owner or components are killed: nothing stays that the next run trips over.
+
+Each test has a data folder of its own, with the cache of the checkout's, so it runs beside any other cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from localcluster import machine, paths, sandbox
+from localcluster.processes import Process, ProcessFolder
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1800), pytest.mark.xdist_group("node")]
+
+TIED_OWNER = """
+import time
+from localcluster import cluster
+with cluster.held():
+    access = cluster.up(tied=True, with_image=False)
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+SLEEPER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: sleeper}
+spec:
+  containers: [{name: pause, image: "localhost/longshore/pause:1", imagePullPolicy: Never}]
+"""
+
+
+class Harness:
+    """The command line on a data folder of its own."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.folder = data / "cluster"
+        search = os.pathsep.join([str(paths.REPOSITORY / "dev"), os.environ.get("PYTHONPATH", "")])
+        self.environment = {**os.environ, "LONGSHORE_CLUSTER_DIR": str(data), "PYTHONPATH": search}
+
+    def run(self, *args: str, text: str | None = None) -> str:
+        done = subprocess.run(args, env=self.environment, capture_output=True, text=True, input=text, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def localcluster(self, *args: str) -> str:
+        return self.run(sys.executable, "-m", "localcluster", *args)
+
+    def kubectl(self, *args: str, text: str | None = None) -> str:
+        return self.run(
+            str(self.data / "bin" / "kubectl"), f"--kubeconfig={self.data / 'kubeconfig'}", *args, text=text
+        )
+
+    def run_a_pod(self) -> None:
+        self.kubectl("apply", "--filename=-", text=SLEEPER)
+        self.kubectl("wait", "--for=condition=Ready", "pod/sleeper", "--timeout=120s")
+
+    def processes(self) -> list[Process]:
+        return ProcessFolder(self.folder).all()
+
+    def traces(self) -> list[str]:
+        """Give whatever there is of the cluster on this machine."""
+        name = sandbox.identity(self.folder)
+        found = [str(group) for group in Path("/sys/fs/cgroup").rglob(name)]
+        found += [str(interface) for interface in Path("/sys/class/net").glob(name)]
+        found += [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(self.data) in line]
+        found += [str(kept) for kept in (self.folder, self.data / "kubeconfig") if kept.exists()]
+        return found + self.command_lines()
+
+    def command_lines(self) -> list[str]:
+        """Give the command lines that name the data folder, and those of pods' own processes."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_text().replace("\0", " ")
+                groups = (entry / "cgroup").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if str(self.data) in words or sandbox.identity(self.folder) in groups:
+                found.append(words)
+        return found
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    """A harness that finds everything compiled; whatever a test leaves is taken down."""
+    machine_cannot = machine.missing_for_node()
+    if machine_cannot is not None:
+        pytest.skip(machine_cannot)
+    (tmp_path / "cache").symlink_to(paths.cache())
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    harness = Harness(tmp_path)
+    try:
+        yield harness
+    finally:
+        harness.localcluster("down")
+
+
+def wait_until(true: Callable[[], bool], what: str, within_s: float = 120) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.2)
+
+
+def test_a_cluster_whose_processes_were_all_killed_comes_up_again_and_goes_down_without_a_trace(
+    harness: Harness,
+) -> None:
+    harness.localcluster("up", "--no-image")
+    harness.run_a_pod()
+    killed = harness.processes()
+    for process in killed:
+        if process.running():
+            os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not any(process.running() for process in killed), "everything is dead")
+
+    harness.localcluster("up", "--no-image")
+    assert harness.kubectl("get", "pods", "--output=name") == ""
+    harness.run_a_pod()
+
+    harness.localcluster("down")
+    assert harness.traces() == []
+
+
+def test_up_leaves_a_healthy_cluster_as_it_is(harness: Harness) -> None:
+    harness.localcluster("up", "--no-image")
+    before = harness.processes()
+    harness.localcluster("up", "--no-image")
+    assert harness.processes() == before
+    assert "node Ready" in harness.localcluster("status")
+
+
+def test_a_killed_test_session_takes_its_node_and_pods_along(harness: Harness) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", TIED_OWNER], env=harness.environment, stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    with owner, owner.stdout:
+        assert owner.stdout.readline() == "up\n"
+        harness.run_a_pod()
+        owner.send_signal(signal.SIGKILL)
+    wait_until(lambda: harness.command_lines() == [], "every process of the cluster is gone")
+    harness.localcluster("down")
+    assert harness.traces() == []
+
+
+@pytest.mark.parametrize("reached", ["sandbox-init", "etcd", "kubelet"])
+def test_a_start_that_was_killed_half_way_can_be_taken_down(harness: Harness, reached: str) -> None:
+    record = harness.folder / "pids" / f"{reached}.json"
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "localcluster", "up", "--no-image"], env=harness.environment, stderr=subprocess.DEVNULL
+    )
+    with starting:
+        wait_until(lambda: record.exists() and starting.poll() is None, f"{reached} is started")
+        starting.send_signal(signal.SIGKILL)
+    assert json.loads(record.read_text())["name"] == reached
+    harness.localcluster("down")
+    assert harness.traces() == []
