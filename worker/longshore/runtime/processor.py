@@ -25,6 +25,8 @@ from longshore.runtime.timing import Clock, Timing
 
 _logger = logging.getLogger("longshore.server")
 
+_UNACKNOWLEDGED = 4  # times the slots
+
 
 class Processor:
     """Keeps the slots of a server filled."""
@@ -50,6 +52,8 @@ class Processor:
         self._queues = queues
         self._strict = strict_order(queues) if strict_priority else None
         self._concurrency = concurrency
+        # Half the slots at a time: while Redis looks for one half, the handlers of the other run.
+        self._batch = max(1, concurrency // 2)
         self._in_flight = in_flight
         self._timing = timing
         self._clock = clock
@@ -93,11 +97,12 @@ class Processor:
 
     @property
     def _free(self) -> int:
-        # Outcomes on their way to Redis hold no slot. They are bounded all the same, lest a Redis that gives tasks and
-        # takes no outcomes makes a worker collect thousands.
         running = self._runner.running
-        unacknowledged = len(self._in_flight) - running
-        return self._concurrency - running - max(0, unacknowledged - self._concurrency)
+        # Outcomes on their way to Redis hold no slot, up to a bound: a Redis that gives tasks and takes no outcomes
+        # must not make a worker collect them without end.
+        if len(self._in_flight) - running > self._concurrency * _UNACKNOWLEDGED:
+            return 0
+        return self._concurrency - running
 
     def _ready_queues(self) -> list[str]:
         ready = [queue for queue in self._strict or self._queues if self._watches[queue].ready]
@@ -107,7 +112,7 @@ class Processor:
 
     async def _take_from(self, order: list[str]) -> None:
         for queue in order:
-            limit = self._free
+            limit = min(self._free, self._batch)
             if limit <= 0 or self._stopping.is_set():
                 return
             watch = self._watches[queue]
@@ -147,8 +152,9 @@ class Processor:
                 },
             )
         handle = self._runner.give_back if self._stopping.is_set() else self._runner.begin
+        now = self._clock()
         for leased in taken.leased:
-            handle(leased)
+            handle(leased, now=now)
 
     def stop(self) -> None:
         """Take nothing more; what a dequeue under way still brings is put back. Idempotent."""

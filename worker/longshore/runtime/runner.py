@@ -9,25 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from longshore.broker.base import Broker, Leased, Requeue
+from longshore.broker.base import Broker, Done, Leased, Requeue
 from longshore.context import Context
 from longshore.errors import HandlerNotFound, InvalidOption, LongshoreError
 from longshore.policy.retry import Failure, Step, decide
 from longshore.routing import Handler
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
+from longshore.runtime.deadlines import Deadlines
 from longshore.runtime.ending import failure_from, outcome_for
 from longshore.runtime.threads import Threads
 from longshore.runtime.timing import Clock, Timing
 from longshore.task import encode_payload
 
 _logger = logging.getLogger("longshore.server")
-
-_LONGEST_TIMER_S = 86400.0  # a timer for longer is renewed; event loops differ in how far ahead they can look
 
 
 class Runner:
@@ -57,6 +56,7 @@ class Runner:
         self._random = random
         self._loop = asyncio.get_running_loop()
         self._threads = Threads(loop=self._loop)
+        self._deadlines = Deadlines(on_over=self._time_is_up, clock=clock, loop=self._loop)
         self._running: set[Attempt] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,35 +66,31 @@ class Runner:
         """Handlers whose code has not ended."""
         return len(self._running)
 
-    def begin(self, leased: Leased) -> None:
+    def begin(self, leased: Leased, *, now: datetime) -> None:
         """Run the handler of a task that was just taken. At once and without waiting."""
-        now = self._clock()
-        handler: Handler | None = None
-        missing: HandlerNotFound | None = None
         try:
             handler = self._find_handler(leased.message.type)
         except HandlerNotFound as error:
-            missing = error
-        attempt = Attempt(
-            leased, now=now, broker=self._broker, loop=self._loop, is_async=handler is not None and handler.is_async
-        )
+            attempt = Attempt(leased, now=now, broker=self._broker, loop=self._loop, is_async=False)
+            self._in_flight.add(attempt)
+            self._answer(attempt, None, None, error)
+            return
+        attempt = Attempt(leased, now=now, broker=self._broker, loop=self._loop, is_async=handler.is_async)
         self._in_flight.add(attempt)
-        if handler is None:
-            self._answer(attempt, None, None, missing)
-        elif attempt.deadline <= now:
+        if attempt.deadline <= now:
             attempt.interruption = Interruption.DEADLINE
             self._answer(attempt, handler, None, None)
-        else:
-            if not self._running:
-                self._idle.clear()
-                self._on_load()
-            self._running.add(attempt)
-            self._watch_deadline(attempt)
-            attempt.task = self._loop.create_task(self._attempt(attempt, handler))
+            return
+        if not self._running:
+            self._idle.clear()
+            self._on_load()
+        self._running.add(attempt)
+        attempt.task = self._loop.create_task(self._attempt(attempt, handler))
+        self._deadlines.watch(attempt, now=now)
 
-    def give_back(self, leased: Leased) -> None:
+    def give_back(self, leased: Leased, *, now: datetime) -> None:
         """Put a task back that was taken but shall not be run any more."""
-        attempt = Attempt(leased, now=self._clock(), broker=self._broker, loop=self._loop, is_async=False)
+        attempt = Attempt(leased, now=now, broker=self._broker, loop=self._loop, is_async=False)
         attempt.interruption = Interruption.SHUTDOWN
         self._in_flight.add(attempt)
         self._answer(attempt, None, None, asyncio.CancelledError())
@@ -135,6 +131,9 @@ class Runner:
         """Choose the outcome of an attempt and hand it over."""
         attempt.answered = True
         message = attempt.message
+        if error is None and attempt.interruption is None and message.retention is None:
+            self._acknowledger.submit(attempt, Done(message=message))  # what decide() would say, for nearly every task
+            return
         failure: Failure | None = None
         interruption = attempt.interruption
         if interruption is Interruption.LEASE_LOST:
@@ -206,12 +205,8 @@ class Runner:
             attempt.interruption = None  # outranks a deadline or cancellation under way
             self._interrupt(attempt, Interruption.LEASE_LOST)
 
-    def _watch_deadline(self, attempt: Attempt) -> None:
-        left_s = (attempt.deadline - self._clock()).total_seconds()
-        if left_s <= 0:
-            self._interrupt(attempt, Interruption.DEADLINE)
-        else:
-            attempt.timer = self._loop.call_later(min(left_s, _LONGEST_TIMER_S), self._watch_deadline, attempt)
+    def _time_is_up(self, attempt: Attempt) -> None:
+        self._interrupt(attempt, Interruption.DEADLINE)
 
     def _interrupt(self, attempt: Attempt, why: Interruption) -> None:
         if attempt.interruption is not None or attempt.ended:
