@@ -23,6 +23,9 @@ from pathlib import Path
 
 from localcluster.errors import ClusterError
 
+# An owner that died before the kernel was asked to watch it is not noticed any more: then the process does not begin.
+_UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -59,7 +62,11 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         if self.running():
             with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                if number == signal.SIGKILL and os.getpgid(self.pid) == self.pid:
+                    # A killed process cannot end its own children, so its whole group goes.
+                    os.killpg(self.pid, number)
+                else:
+                    os.kill(self.pid, number)
 
     def _reap(self) -> None:
         # Only our own children can be reaped; others have another parent that does it.
@@ -83,7 +90,7 @@ class ProcessFolder:
         self._logs.mkdir(parents=True, exist_ok=True)
         words = [str(word) for word in argv]
         if tied:
-            words = ["setpriv", "--pdeathsig", "KILL", "--", *words]
+            words = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _UNLESS_ORPHANED, str(os.getpid()), *words]
         with self.log(name).open("ab") as log:
             try:
                 child = subprocess.Popen(
