@@ -11,6 +11,7 @@ from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_wit
 from longshore_operator.observe.redis import Target
 from longshore_operator.observe.view import Key
 from longshore_operator.plan.actions import Plan, SetPaused, WritePeriodic
+from longshore_operator.plan.address import address_for_operator
 from longshore_operator.plan.broker import plan_broker
 from longshore_operator.plan.names import scheduler_deployment
 from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedBroker
@@ -65,7 +66,7 @@ def target(context: Context, broker: Broker) -> Target:
     for pool in context.view.pools_of(*place):
         queues.update(queue.name for queue in pool.spec.queues)
     return Target(
-        url=broker.spec.url,
+        url=address_for_operator(broker.spec.url, broker.namespace),
         username=broker.spec.auth.username if broker.spec.auth else None,
         password_ref=broker.password_secret_ref,
         interval=broker.spec.poll_interval,
