@@ -1,0 +1,148 @@
+"""The operator's poll: one value of everything, in two round trips, that writes nothing and survives bad neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+import redis
+
+from longshore import BrokerUnavailable, Inspector, QueueSnapshot
+from longshore.protocol import codec, keys
+from longshore.protocol.messages import ServerInfo, WorkerInfo
+from longshore.protocol.periodic import (
+    PeriodicEntry,
+    PeriodicTaskTemplate,
+    TickRecord,
+    decode_entry,
+    encode_entry,
+    encode_lease,
+    entry_id,
+)
+from longshore.protocol.snapshots import SchedulerLease
+from longshore.testing import RedisServer, new_message, queue_content, read_keyspace, seed_keyspace
+
+_NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
+_NOW_S = codec.unix_seconds(_NOW)
+_SCOPE = "shop/main"
+_ENTRY = PeriodicEntry(schedule="@every 30s", since=_NOW, task=PeriodicTaskTemplate(type="report", queue="low"))
+
+
+@pytest_asyncio.fixture
+async def inspector(redis_url: str) -> AsyncIterator[Inspector]:
+    async with Inspector(redis_url) as inspector:
+        yield inspector
+
+
+async def test_a_snapshot_holds_queues_servers_scheduler_entries_and_ticks(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    server = ServerInfo(
+        host="pod-1",
+        pid=7,
+        server_id="s",
+        concurrency=2,
+        queues={"default": 1},
+        strict_priority=True,
+        status="active",
+        started_at=_NOW,
+        active_workers=1,
+    )
+    worker = WorkerInfo(
+        host="pod-1",
+        pid=7,
+        server_id="s",
+        task_id="a",
+        task_type="t",
+        payload=b"large",
+        queue="default",
+        started_at=_NOW,
+        deadline=_NOW,
+    )
+    server_key = keys.server("pod-1", 7, "s")
+    before = queue_content(pending=[new_message()], pending_since_ns=_NOW_S * 10**9) | {
+        keys.SERVERS: {server_key.encode(): float(_NOW_S + 10)},
+        server_key: codec.encode_server(server),
+        keys.workers("pod-1", 7, "s"): {b"a": codec.encode_worker(worker)},
+        keys.scheduler_lease(_SCOPE): encode_lease("host:1:u", _NOW),
+        keys.periodic_entries(_SCOPE): {b"nightly": encode_entry(_ENTRY)},
+        keys.tick_record("low", entry_id(_SCOPE, "nightly")): {b"last_tick": b"1709294400", b"enqueued": b"3"},
+    }
+    seed_keyspace(redis_client, before)
+    snapshot = await inspector.snapshot(
+        ["default", "unheard-of"], scope=_SCOPE, ticks_of={"nightly": "low", "new": "low"}, now=_NOW
+    )
+    assert snapshot.queues == {
+        "default": QueueSnapshot(name="default", pending=1, oldest_pending_at=_NOW),
+        "unheard-of": QueueSnapshot(name="unheard-of"),
+    }
+    [seen] = snapshot.servers
+    assert seen.info == server
+    assert [(running.task_id, running.payload) for running in seen.workers] == [("a", b"")]
+    assert snapshot.scheduler == SchedulerLease(holder="host:1:u", since=_NOW)
+    assert {name: decode_entry(data) for name, data in snapshot.entries.items()} == {"nightly": _ENTRY}
+    assert snapshot.ticks == {"nightly": TickRecord(last_tick=_NOW, enqueued=3)}
+    assert snapshot.redis_version == redis_client.info("server")["redis_version"]
+    assert snapshot.latency > timedelta(0)
+    assert read_keyspace(redis_client) == before
+
+
+async def test_without_a_scope_no_scheduler_is_read(inspector: Inspector, redis_client: redis.Redis) -> None:
+    seed_keyspace(redis_client, {keys.scheduler_lease(_SCOPE): encode_lease("h", _NOW)})
+    snapshot = await inspector.snapshot([], now=_NOW)
+    assert (snapshot.scheduler, snapshot.entries, snapshot.ticks, snapshot.queues) == (None, {}, {}, {})
+
+
+async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, redis_client: redis.Redis) -> None:
+    seed_keyspace(
+        redis_client,
+        queue_content("good", pending=[new_message(queue="good")])
+        | {
+            keys.pending("bad"): b"text",
+            keys.scheduler_lease(_SCOPE): b"not JSON",
+            keys.tick_record("low", entry_id(_SCOPE, "a")): b"text",
+            keys.tick_record("low", entry_id(_SCOPE, "b")): {b"missed": b"many"},
+            keys.tick_record("low", entry_id(_SCOPE, "c")): {b"missed": b"2"},
+        },
+    )
+    ticks_of = dict.fromkeys("abc", "low")
+    snapshot = await inspector.snapshot(["good", "bad"], scope=_SCOPE, ticks_of=ticks_of, now=_NOW)
+    assert snapshot.queues["good"].pending == 1
+    assert snapshot.queues["bad"].problem == "asynq:{bad}:pending: is a string, but Asynq keeps a list there"
+    assert snapshot.scheduler is None
+    assert snapshot.ticks == {"c": TickRecord(missed=2)}
+
+
+async def test_each_of_a_thousand_queues_costs_one_call(inspector: Inspector, redis_client: redis.Redis) -> None:
+    queues = [f"q{number}" for number in range(1000)]
+    await inspector.snapshot(queues, scope=_SCOPE, now=_NOW)  # the script is known from here on
+    redis_client.config_resetstat()
+    await inspector.snapshot(queues, scope=_SCOPE, now=_NOW)
+    calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
+    assert calls["cmdstat_evalsha"] == 1000
+    assert calls.get("cmdstat_eval", 0) == 0
+
+
+async def test_an_unreachable_redis_gives_no_snapshot() -> None:
+    with RedisServer() as server:
+        async with Inspector(server.url) as inspector:
+            await inspector.snapshot(["default"])
+            server.stop()
+            with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1"):
+                await inspector.snapshot(["default"])
+            server.start()
+            assert (await inspector.snapshot(["default"])).queues == {"default": QueueSnapshot(name="default")}
+
+
+async def test_periodic_entries_are_written_removed_and_left_alone(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    redis_client.hset(keys.periodic_entries(_SCOPE), "other", "kept")
+    for _ in range(2):
+        await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY, "gone": _ENTRY})
+        await inspector.write_periodic(_SCOPE, {}, remove=["gone", "never-there"])
+    await inspector.write_periodic(_SCOPE, {})
+    assert await inspector.periodic_entries(_SCOPE) == {"other": b"kept", "nightly": encode_entry(_ENTRY)}
+    assert await inspector.periodic_entries("other/scope") == {}
