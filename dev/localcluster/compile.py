@@ -11,13 +11,13 @@ import os
 import re
 import selectors
 import subprocess
+import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from localcluster import machine, paths
-from localcluster.commands import run
 from localcluster.errors import ClusterError
 from localcluster.locks import locked
 from localcluster.steps import elapsed, say, step
@@ -117,56 +117,62 @@ def _compile(name: str, folder: Path) -> None:
         stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
         flags += "".join(f" -X k8s.io/component-base/version.{field}={value}" for field, value in stamps.items())
     with step(f"compile {name} ({binary.package})"):
-        total = len(run(["go", "-C", MODULE, "list", "-deps", binary.package], timeout_s=900).splitlines())
+        go = ["go", "-C", str(MODULE)]
+        total = len(_run_go(name, [*go, "list", "-deps", binary.package], 0))
         unfinished = folder / f".{name}.unfinished"
-        _watch(
-            name,
-            total,
-            [
-                *("go", "-C", str(MODULE), "build", "-v", "-trimpath", "-p", "2", "-ldflags", flags),
-                *("-o", str(unfinished), binary.package),
-            ],
-        )
+        build = ["build", "-v", "-trimpath", "-p", "2", "-ldflags", flags, "-o", str(unfinished), binary.package]
+        _run_go(name, [*go, *build], total)
         unfinished.replace(folder / name)
 
 
-def _watch(name: str, total: int, argv: list[str]) -> None:
-    """Run the compiler and say every few seconds how far it is: it names each package that it compiles."""
+def _run_go(name: str, argv: list[str], total: int) -> list[str]:
+    """Run the Go command, say every few seconds how far it is, and give the lines of its standard output.
+
+    On standard error Go names each module it downloads and, told to, each of the `total` packages it compiles.
+    """
     begun = said = time.monotonic()
-    last: deque[str] = deque(maxlen=20)
+    complaints: deque[str] = deque(maxlen=20)
     compiled = downloaded = 0
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "CGO_ENABLED": "0"},
-    ) as compiler:
-        assert compiler.stderr is not None
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "CGO_ENABLED": "0"},
+        ) as go,
+        selectors.DefaultSelector() as selector,
+    ):
+        assert go.stderr is not None
+        selector.register(go.stderr, selectors.EVENT_READ)
+        open_end = b""
         try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(compiler.stderr, selectors.EVENT_READ)
-                open_end = b""
-                while True:
-                    if selector.select(timeout=1.0):
-                        chunk = os.read(compiler.stderr.fileno(), 65536)
-                        if not chunk:
-                            break
-                        *lines, open_end = (open_end + chunk).split(b"\n")
-                        for line in lines:
-                            text = line.decode(errors="replace")
-                            last.append(text)
-                            if text.startswith("go: downloading"):
-                                downloaded += 1
-                            else:
-                                compiled += 1
-                    if time.monotonic() - said >= _PROGRESS_EVERY_S:
-                        said = time.monotonic()
-                        doing = f"{compiled} of at most {total} packages" if compiled else "reading the build cache"
-                        fetched = f", {downloaded} modules downloaded" if downloaded else ""
-                        say(f"  {name}: {doing}{fetched}, {elapsed(said - begun)}")
+            while True:
+                if selector.select(timeout=1.0):
+                    chunk = os.read(go.stderr.fileno(), 65536)
+                    if not chunk:
+                        break
+                    *lines, open_end = (open_end + chunk).split(b"\n")
+                    complaints += [line.decode(errors="replace") for line in lines]
+                    fetched = sum(line.startswith(b"go: downloading") for line in lines)
+                    downloaded += fetched
+                    compiled += len(lines) - fetched
+                if time.monotonic() - said >= _PROGRESS_EVERY_S:
+                    said = time.monotonic()
+                    say(f"  {name}: {_progress(compiled, total, downloaded)}, {elapsed(said - begun)}")
         except BaseException:
-            compiler.terminate()
+            go.terminate()
             raise
-    if compiler.returncode != 0:
-        raise ClusterError(f"compiling {name} failed:\n" + "\n".join(last))
+        if go.wait() != 0:
+            raise ClusterError(f"compiling {name} failed:\n" + "\n".join(complaints))
+        output.seek(0)
+        return output.read().splitlines()
+
+
+def _progress(compiled: int, total: int, downloaded: int) -> str:
+    if compiled:
+        return f"{compiled} of at most {total} packages compiled"
+    if downloaded:
+        return f"{downloaded} modules downloaded"
+    return "nothing to compile, reading the build cache and linking" if total else "reading the modules"
