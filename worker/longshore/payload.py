@@ -54,7 +54,10 @@ def reader_for(annotation: Any) -> Reader:
 
     def read(payload: bytes | None) -> Any:
         if payload:
-            return check(_parse(payload), "")
+            try:
+                return check(_parse(payload), "")
+            except RecursionError:
+                raise PayloadError("the payload is nested too deeply") from None
         try:
             return check(None, "")  # a parameter that may be None takes an empty payload as None
         except PayloadError:
@@ -244,12 +247,25 @@ class _Checks:
     def _typed_dict(self, annotation: Any) -> _Check:
         hints = _hints(annotation)
         checks = {name: self.of(hint) for name, hint in hints.items()}
-        return _fields(annotation.__name__, checks, sorted(annotation.__required_keys__))
+        required = [
+            name
+            for name, hint in _hints(annotation, include_extras=True).items()
+            if _is_required(annotation, name, hint)
+        ]
+        return _fields(annotation.__name__, checks, required)
 
 
-def _hints(annotation: Any) -> dict[str, Any]:
+def _is_required(typed_dict: Any, name: str, hint: Any) -> bool:
+    # The class itself knows wrappers only when its annotations were not text (from __future__ import annotations).
+    wrapper = typing.get_origin(hint)
+    if wrapper in (typing.Required, typing.NotRequired):
+        return wrapper is typing.Required
+    return name in typed_dict.__required_keys__
+
+
+def _hints(annotation: Any, *, include_extras: bool = False) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(annotation)
+        return typing.get_type_hints(annotation, include_extras=include_extras)
     except NameError as error:
         raise InvalidOption(
             "payload", f"an annotation of {annotation.__qualname__} cannot be resolved: {error}"
