@@ -149,7 +149,9 @@ def notes(plan: Plan) -> list[tuple[str, str]]:
     return [(each.type, each.reason) for each in plan.notes]
 
 
-def live(manifest: Mapping[str, Any], *, ready: int | None = None, owned: bool = True, **status: Any) -> ChildDeployment:
+def live(
+    manifest: Mapping[str, Any], *, ready: int | None = None, owned: bool = True, **status: Any
+) -> ChildDeployment:
     """A Deployment as the cluster shows it once Kubernetes has done its part (unless ``ready`` says otherwise)."""
     count = manifest["spec"]["replicas"]
     ready = count if ready is None else ready

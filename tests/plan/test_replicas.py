@@ -1,6 +1,6 @@
 """How many workers a pool gets, second by second: the decision, in a small world where its orders are obeyed at once.
 
-Proves: bursts, drains, windows, steps, bounds, busy workers, restarts, outages, sharing, pauses and what is said of them.
+Proves: bursts, drains, windows, steps, bounds, busy workers, restarts, outages, sharing, pauses, and the words for it.
 Leaves out: how the count is rendered (test_deployment.py) and written (tests/handlers).
 """
 
