@@ -219,7 +219,8 @@ def _error(response: aiohttp.ClientResponse, answer: Manifest, request: str) -> 
         return ObjectConflict(message, request=request, status=status, reason=reason)
     if status in (401, 403):
         return ApiForbidden(message, request=request, status=status, reason=reason)
-    if status in (400, 413, 415, 422):
+    # Fields and types that an apply gets wrong are told by this sentence, with status 500.
+    if status in (400, 413, 415, 422) or message.startswith("failed to create typed patch object"):
         return ObjectInvalid(message, request=request, status=status, reason=reason)
     retry_after = response.headers.get("Retry-After", "")
     return ApiUnavailable(
