@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
@@ -34,16 +35,22 @@ class Wall:
         self._days = croniter(
             _expression_of_days(fields), _midnight(0), ret_type=datetime, max_years_between_matches=_HORIZON_YEARS
         )
-        self._run: tuple[int, int] | None = None  # the last answer of day_from: nothing matches from [0] up to [1]
+        # The last answers of day_from: nothing matches from [0] up to [1]; and nothing from a day on for five years.
+        self._run: tuple[int, int] | None = None
+        self._barren_from: int | None = None
 
     def day_from(self, day: int) -> int | None:
         """The first day that matches, ``day`` or later; None when none does for five years."""
         if self._run is not None and self._run[0] <= day <= self._run[1]:
             return self._run[1]
+        # croniter looks five years of the calendar ahead, so that the answer holds for the rest of the year.
+        if self._barren_from is not None and self._barren_from <= day and _same_year(self._barren_from, day):
+            return None
         before = _midnight(day) - timedelta(minutes=1)
         try:
             found: datetime = self._days.get_next(start_time=before)
         except CroniterBadDateError:
+            self._barren_from = day
             return None
         self._run = day, found.toordinal() - _EPOCH
         return self._run[1]
@@ -131,21 +138,47 @@ class CronTicks:
 
     def _span_end(self, low: int, high: int) -> int:
         """The last second until ``high`` up to which every second after ``low`` has the offset of ``low + 1``."""
-        offset = self._offset(low)
-        while low < high:
-            probe = min(low + _STEP, high)
-            if self._offset(probe - 1) == offset:
-                low = probe
-                continue
-            # A transition lies within (low, probe): find its last old second.
-            return low + bisect_left(range(low, probe), True, key=lambda second: self._offset(second) != offset)
+        for year in range(_year(low), _year(high) + 1):
+            changes = _clock_changes(self._zone, year)
+            if (at := bisect_right(changes, low + 1)) < len(changes):
+                return min(high, changes[at] - 1)
         return high
 
     def _offset(self, time: int) -> int:
         """Seconds east of UTC in the second after ``time``: ticks of a span are those later than its start."""
-        utcoffset = datetime.fromtimestamp(time + 1, self._zone).utcoffset()
-        assert utcoffset is not None  # a ZoneInfo always knows
-        return int(utcoffset.total_seconds())
+        return _offset(self._zone, time + 1)
+
+
+# Kept, because the same zones and years come up again and again, and finding them takes a millisecond each.
+@lru_cache(maxsize=4096)
+def _clock_changes(zone: ZoneInfo, year: int) -> tuple[int, ...]:
+    """The seconds within a year of UTC from which a new offset holds."""
+    changes = []
+    low, end = (int(datetime(y, 1, 1, tzinfo=UTC).timestamp()) - 1 for y in (year, year + 1))
+    offset = _offset(zone, low)
+    while low < end:
+        high = min(low + _STEP, end)
+        if (following := _offset(zone, high)) != offset:
+            changes.append(_first_with(zone, following, low, high))
+            offset = following
+        low = high
+    return tuple(changes)
+
+
+def _first_with(zone: ZoneInfo, offset: int, low: int, high: int) -> int:
+    """The first second of ``low … high`` that has the offset, which the zone has taken on once in between."""
+    return low + bisect_left(range(low, high), True, key=lambda second: _offset(zone, second) == offset)
+
+
+def _offset(zone: ZoneInfo, time: int) -> int:
+    """Seconds east of UTC."""
+    utcoffset = datetime.fromtimestamp(time, zone).utcoffset()
+    assert utcoffset is not None  # a ZoneInfo always knows
+    return int(utcoffset.total_seconds())
+
+
+def _year(time: int) -> int:
+    return datetime.fromtimestamp(time, UTC).year
 
 
 def _expression_of_days(fields: CronFields) -> str:
@@ -166,3 +199,7 @@ def _numbers(values: frozenset[int], full: int) -> str:
 
 def _midnight(day: int) -> datetime:
     return datetime.fromordinal(_EPOCH + day)
+
+
+def _same_year(one: int, other: int) -> bool:
+    return _midnight(one).year == _midnight(other).year

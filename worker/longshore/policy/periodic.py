@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -45,21 +46,7 @@ class Schedule:
 
         Raises InvalidOption for the field ``schedule`` or ``timeZone``.
         """
-        try:
-            read = read_schedule(text)
-        except ValueError as error:
-            raise InvalidOption("schedule", str(error)) from error
-        zones = [("timeZone", time_zone), ("schedule", read.zone)]
-        loaded = {name: _load_zone(name, where) for where, name in zones if name is not None}
-        name = time_zone if read.zone is None else read.zone
-        return cls(
-            text=text,
-            time_zone=name,
-            spec=text if name is None or read.zone is not None else f"CRON_TZ={name} {text}",
-            _rule=read.rule.seconds
-            if isinstance(read.rule, EveryInterval)
-            else CronTicks(read.rule, _UTC if name is None else loaded[name]),
-        )
+        return _parse(text, time_zone)
 
     def next_after(self, time: datetime, since: datetime) -> datetime | None:
         """The first tick later than both ``time`` and ``since``; None when none comes for five years."""
@@ -142,6 +129,27 @@ class _EveryTicks:
 
 
 _UTC = ZoneInfo("UTC")
+
+
+# The operator asks for every PeriodicTask at every look; reading one and finding its place in the calendar costs more
+# than the question. What a schedule keeps beside its fields are answers that stay true.
+@lru_cache(maxsize=4096)
+def _parse(text: str, time_zone: str | None) -> Schedule:
+    try:
+        read = read_schedule(text)
+    except ValueError as error:
+        raise InvalidOption("schedule", str(error)) from error
+    zones = [("timeZone", time_zone), ("schedule", read.zone)]
+    loaded = {name: _load_zone(name, where) for where, name in zones if name is not None}
+    name = time_zone if read.zone is None else read.zone
+    return Schedule(
+        text=text,
+        time_zone=name,
+        spec=text if name is None or read.zone is not None else f"CRON_TZ={name} {text}",
+        _rule=read.rule.seconds
+        if isinstance(read.rule, EveryInterval)
+        else CronTicks(read.rule, _UTC if name is None else loaded[name]),
+    )
 
 
 def _load_zone(name: str, field: str) -> ZoneInfo:
