@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -160,3 +162,26 @@ async def test_the_database_of_the_url_is_used(redis_url: str, redis_client: red
     assert read_keyspace(redis_client) == {}
     with redis.Redis.from_url(redis_url.removesuffix("0") + "3") as third:
         assert third.exists(keys.task("default", "a"))
+
+
+def test_tls_is_spoken_and_an_unknown_certificate_refused(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
+    command += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    with RedisServer(*arguments, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"):
+
+        async def ping(url: str) -> None:
+            broker = _connect(url)
+            try:
+                await broker.ping()
+            finally:
+                await broker.aclose()
+
+        asyncio.run(ping(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"))
+        with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
+            asyncio.run(ping(f"rediss://127.0.0.1:{port}/0"))

@@ -50,6 +50,19 @@ async def test_a_wait_ends_without_a_task_when_the_time_is_over(broker: RedisBro
     assert not await broker.wait_for_task("default", timeout=timedelta(0))
 
 
+async def test_a_wait_may_last_longer_than_any_other_command_may_take(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    broker = RedisBroker.connect(RedisSettings(url=redis_url, timeout=timedelta(milliseconds=300)))
+    # redis-py would give up after 5 s of its own accord
+    waiter = asyncio.create_task(broker.wait_for_task("default", timeout=_LONG))
+    await _parked(redis_client, 1)
+    await asyncio.sleep(5.5)
+    await broker.enqueue([NewTask(message=new_message())], now=_NOW)
+    assert await asyncio.wait_for(waiter, 10)
+    await broker.aclose()
+
+
 async def test_a_cancelled_wait_leaves_no_client_behind(broker: RedisBroker, redis_client: redis.Redis) -> None:
     waiter = asyncio.create_task(broker.wait_for_task("default", timeout=_LONG))
     await _parked(redis_client, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -214,10 +215,8 @@ class RedisConnection:
 
     def _unavailable(self, error: exceptions.RedisError) -> BrokerUnavailable:
         cause = error.__cause__ or error.__context__
-        if isinstance(cause, OSError) and cause.errno is not None:
-            # redis-py's text for a refused connection is "Connect call failed", and holds no word of the system's
-            reason = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
-            return BrokerUnavailable(f"Redis at {self.address}: {reason}")
+        if isinstance(cause, OSError):
+            return BrokerUnavailable(f"Redis at {self.address}: {_system_reason(cause)}")
         text = str(error) or type(error).__name__
         # where redis-py connects, its text names the address itself
         return BrokerUnavailable(text if self.address in text else f"Redis at {self.address}: {text}")
@@ -235,6 +234,14 @@ class RedisConnection:
             if expected != "any" and found not in (b"none", expected.encode()):
                 return WrongType(_text(key), f"is a {found.decode()}, but Asynq keeps a {expected} there")
         return WrongType(_text(keys[0]), f"or a key beside it is not what Asynq keeps there: {error}")
+
+
+def _system_reason(error: OSError) -> str:
+    # asyncio's own text for a refused connection is "Connect call failed", without a word of the system's. TLS and name
+    # look-up have their own numbers, which mean other things to the system.
+    if error.errno is not None and not isinstance(error, (socket.gaierror, ssl.SSLError)):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _text(argument: Argument | Script) -> str:

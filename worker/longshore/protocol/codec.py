@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
@@ -81,7 +82,7 @@ def decode_task(data: bytes) -> TaskMessage:
         retention=_duration(retention) if retention else None,
         completed_at=_time(completed_at) if completed_at else None,
         group=wire.group_key or None,
-        headers=dict(wire.headers) or _NO_HEADERS,
+        headers=dict(wire.headers) if wire.headers else _NO_HEADERS,
     )
 
 
@@ -231,6 +232,7 @@ def _time(seconds: float) -> datetime:
         return _LATEST if seconds > 0 else _EPOCH
 
 
+@lru_cache(maxsize=256)  # a handful of values, for every task
 def _duration(seconds: int) -> timedelta:
     try:
         return timedelta(seconds=seconds)

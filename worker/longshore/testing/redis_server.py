@@ -45,10 +45,13 @@ class RedisServer:
     @property
     def log(self) -> str:
         """What the server has logged."""
-        return (self._directory / "redis.log").read_text(errors="replace")
+        file = self._directory / "redis.log"
+        return file.read_text(errors="replace") if file.exists() else ""
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises RuntimeError with the server's log when it does not in 10 s."""
+        if shutil.which(self._executable) is None:
+            raise RuntimeError(f"{self._executable} is not installed (Debian's package is redis-server)")
         for _ in range(5):
             port = self.port or _free_port()
             if self._start_on(port):
