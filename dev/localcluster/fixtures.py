@@ -25,7 +25,7 @@ from localcluster.errors import MachineCannot
 def control_plane() -> Iterator[Access]:
     """A real API server with its controllers and no node, ready in seconds."""
     with ExitStack() as stack:
-        with _skipped_where_impossible():
+        with skipped_where_impossible():
             access = stack.enter_context(instances.control_plane_instance())
         yield access
 
@@ -37,7 +37,7 @@ def node_cluster() -> Iterator[NodeAccess]:
     A cluster that is up already (`make cluster`) is used and left up; otherwise it comes up for this session, tied to
     it, and goes down at its end.
     """
-    with _skipped_where_impossible():
+    with skipped_where_impossible():
         if not kind.usable():
             machine.require(machine.missing_for_node())
     with cluster.held():
@@ -50,7 +50,8 @@ def node_cluster() -> Iterator[NodeAccess]:
 
 
 @contextmanager
-def _skipped_where_impossible() -> Iterator[None]:
+def skipped_where_impossible() -> Iterator[None]:
+    """Skip the test where the block raises MachineCannot; fail it where skipping is not allowed."""
     try:
         yield
     except MachineCannot as error:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from localcluster import paths
 from localcluster.commands import run
 from localcluster.errors import ClusterError, MachineCannot
+from localcluster.locks import locked
 from localcluster.steps import step
 
 # Program (or file) to the package that brings it: what is there already is left alone.
@@ -48,6 +50,13 @@ def ensure(*tables: dict[str, str]) -> None:
         return
     if shutil.which("apt-get") is None:
         raise MachineCannot(f"needs the packages {', '.join(packages)}, and there is no apt-get to install them with")
+    with locked(paths.data_folder() / "packages.lock", "another run installs packages"):
+        _install(packages)
+    if still := [package for table in tables for package in missing(table)]:
+        raise ClusterError(f"apt-get installed {', '.join(still)}, but what they should bring is not there")
+
+
+def _install(packages: list[str]) -> None:
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     with step(f"install Debian packages: {', '.join(packages)}"), _no_service_starts():
         install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
@@ -57,8 +66,6 @@ def ensure(*tables: dict[str, str]) -> None:
             # Most often the package lists are missing (a container image) or old.
             run(["apt-get", "update", "--quiet"], env=quiet, timeout_s=600)
             run(install, env=quiet, timeout_s=900)
-    if still := [package for table in tables for package in missing(table)]:
-        raise ClusterError(f"apt-get installed {', '.join(still)}, but what they should bring is not there")
 
 
 def _present(program: str) -> bool:

@@ -43,10 +43,12 @@ class Process:
         if self.boot != _boot_id():
             return False
         try:
-            state, started = _state_and_start(self.pid)
+            fields = _stat(self.pid)
         except (FileNotFoundError, ProcessLookupError):
             return False
-        return started == self.started and state not in "ZX"
+        # A killed process is a zombie as soon as its first thread ends, while others may still hold its ports.
+        ended = fields.state in "ZX" and fields.threads <= 1
+        return fields.started == self.started and not ended
 
     def stop(self, *, grace_s: float) -> None:
         """Ask it to end, and after `grace_s` seconds end it. Returns once it is gone; harmless when it already was."""
@@ -107,7 +109,7 @@ class ProcessFolder:
 
     def adopt(self, name: str, pid: int) -> Process:
         """Remember a process that one of ours started."""
-        process = Process(name=name, pid=pid, started=_state_and_start(pid)[1], boot=_boot_id())
+        process = Process(name=name, pid=pid, started=_stat(pid).started, boot=_boot_id())
         (self._pids / f"{name}.json").write_text(json.dumps(asdict(process)))
         return process
 
@@ -146,10 +148,20 @@ def _boot_id() -> str:
     return _BOOT_ID.read_text().strip()
 
 
-def _state_and_start(pid: int) -> tuple[str, int]:
+@dataclass(frozen=True, kw_only=True)
+class _Stat:
+    """What we read of /proc/PID/stat."""
+
+    state: str  # one letter
+    parent: int  # pid
+    threads: int
+    started: int  # clock ticks since boot
+
+
+def _stat(pid: int) -> _Stat:
     # The second field is the program's name in parentheses and may hold spaces and parentheses itself.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return fields[0], int(fields[19])
+    return _Stat(state=fields[0], parent=int(fields[1]), threads=int(fields[17]), started=int(fields[19]))
 
 
 def children_of(pid: int) -> list[int]:
@@ -158,10 +170,7 @@ def children_of(pid: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(entry.name))
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if _stat(int(entry.name)).parent == pid:
+                found.append(int(entry.name))
     return found

@@ -34,7 +34,10 @@ mount --bind "$1/lib" /var/lib
 mount --bind "$1/log" /var/log
 hostname "$2"
 ip link set lo up
-sysctl --quiet --write net.ipv4.ip_forward=1
+echo 1 >/proc/sys/net/ipv4/ip_forward
+# Packets between pods on the bridge pass by the Services' rules too, where the kernel can do that.
+bridged=/proc/sys/net/bridge/bridge-nf-call-iptables
+if [ -e $bridged ]; then echo 1 >$bridged; fi
 : > "$1/sandbox-ready"
 trap '' CHLD
 exec sleep infinity

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from localcluster import machine, paths, sandbox
+from localcluster.fixtures import skipped_where_impossible
 from localcluster.processes import Process, ProcessFolder
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(1800), pytest.mark.xdist_group("node")]
@@ -94,9 +95,8 @@ class Harness:
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
     """A harness that finds everything compiled; whatever a test leaves is taken down."""
-    machine_cannot = machine.missing_for_node()
-    if machine_cannot is not None:
-        pytest.skip(machine_cannot)
+    with skipped_where_impossible():
+        machine.require(machine.missing_for_node())
     (tmp_path / "cache").symlink_to(paths.cache())
     paths.cache().mkdir(parents=True, exist_ok=True)
     harness = Harness(tmp_path)
