@@ -60,6 +60,7 @@ test: ## Everything: lint, unit tests, the real control plane, the journeys on a
 .PHONY: bench
 bench: setup packages ## Every figure that needs no cluster
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/cron_kills.py
 
 .PHONY: fmt
 fmt: setup ## Format the code
