@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,10 @@ class Cluster:
 
     async def start_kubectl(self, *args: str) -> Process:
         """Start a kubectl that goes on until it is killed, with its output to read; the caller ends it."""
+        # Should the demo be killed, kubectl goes with it instead of holding its port for ever.
+        tied = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
         return await asyncio.create_subprocess_exec(
+            *tied,
             str(self.kubectl_binary),
             *args,
             stdin=DEVNULL,

@@ -23,6 +23,12 @@ MANIFESTS = REPOSITORY / "dev" / "demo" / "manifests"
 RELEASE = "longshore"
 RELEASE_NAMESPACE = "longshore-system"
 NAMESPACE = "shop"
+PRODUCT_IMAGE = "longshore:dev"
+# Dockerfile's folder, tag, build arguments: the workers, and a Redis for a cluster that can reach no registry.
+IMAGES: tuple[tuple[Path, str, dict[str, str]], ...] = (
+    (EXAMPLE, "shop:1.0", {"LONGSHORE_IMAGE": PRODUCT_IMAGE}),
+    (EXAMPLE / "redis", "shop-redis:1.0", {}),
+)
 
 
 def data_folder() -> Path:
@@ -50,18 +56,26 @@ async def local_cluster(*args: str | Path) -> None:
 async def cluster_up() -> Cluster:
     """Bring the local cluster up, with the project's own image loaded."""
     await local_cluster("up")
-    data = data_folder()
     return Cluster(
-        kubeconfig=data / "kubeconfig", kubectl_binary=data / "bin" / "kubectl", helm_binary=data / "bin" / "helm"
+        kubeconfig=data_folder() / "kubeconfig", kubectl_binary=_binary("kubectl"), helm_binary=_binary("helm")
     )
 
 
+def _binary(name: str) -> Path:
+    """Prefer the one that was compiled with the cluster; with kind there may only be the machine's own."""
+    compiled = data_folder() / "bin" / name
+    if compiled.exists():
+        return compiled
+    if found := shutil.which(name):
+        return Path(found)
+    raise DemoError(f"{name} is not installed")
+
+
 async def build_images() -> None:
-    """Build the example's two images and load them into the cluster."""
-    await local_cluster("image", "--file", EXAMPLE / "Dockerfile", "--context", EXAMPLE, "--tag", "shop:1.0",
-                        "--build-arg", "LONGSHORE_IMAGE=longshore:dev")  # fmt: skip
-    await local_cluster("image", "--file", EXAMPLE / "redis" / "Dockerfile", "--context", EXAMPLE / "redis",
-                        "--tag", "shop-redis:1.0")  # fmt: skip
+    """Build the example's images and load them into the cluster."""
+    for folder, tag, build_args in IMAGES:
+        words = [word for key, value in build_args.items() for word in ("--build-arg", f"{key}={value}")]
+        await local_cluster("image", "--context", folder, "--tag", tag, *words)
 
 
 async def build_producer() -> Path:
@@ -85,17 +99,17 @@ async def install_chart(cluster: Cluster) -> None:
     )  # fmt: skip
 
 
-async def apply_example(cluster: Cluster) -> None:
+async def apply_example(cluster: Cluster, namespace: str) -> None:
     """Apply the example to an empty namespace; what an earlier demo left there goes first."""
-    await remove_example(cluster)
-    await restricted_namespace(cluster, NAMESPACE)
-    await cluster.kubectl("apply", "--namespace", NAMESPACE, "--kustomize", MANIFESTS)
-    await cluster.kubectl("rollout", "status", "deployment/redis", "--namespace", NAMESPACE, "--timeout=90s")
+    await remove_example(cluster, namespace)
+    await restricted_namespace(cluster, namespace)
+    await cluster.kubectl("apply", "--namespace", namespace, "--kustomize", MANIFESTS)
+    await cluster.kubectl("rollout", "status", "deployment/redis", "--namespace", namespace, "--timeout=90s")
 
 
-async def remove_example(cluster: Cluster) -> None:
+async def remove_example(cluster: Cluster, namespace: str) -> None:
     """Delete the example's namespace and wait until it is gone."""
-    await cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=90s")
+    await cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout=90s")
 
 
 async def restricted_namespace(cluster: Cluster, name: str) -> None:
@@ -110,15 +124,15 @@ async def restricted_namespace(cluster: Cluster, name: str) -> None:
     await cluster.kubectl("apply", "--filename", "-", stdin=manifest)
 
 
-async def diagnose(cluster: Cluster) -> str:
+async def diagnose(cluster: Cluster, namespace: str) -> str:
     """Gather what a person would look at when the demo went wrong; never fails itself."""
     found = []
     for title, args in (
         ("objects", ("get", "longshore", "--all-namespaces")),
         ("pods", ("get", "pods", "--all-namespaces", "--output=wide")),
-        ("events", ("get", "events", "--namespace", NAMESPACE, "--sort-by=.lastTimestamp")),
+        ("events", ("get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp")),
         ("operator", ("logs", f"deployment/{RELEASE}", "--namespace", RELEASE_NAMESPACE, "--tail=40")),
-        ("scheduler", ("logs", "deployment/default-scheduler", "--namespace", NAMESPACE, "--tail=20")),
+        ("scheduler", ("logs", "deployment/default-scheduler", "--namespace", namespace, "--tail=20")),
     ):
         try:
             text = await cluster.kubectl(*args, timeout_s=20)
