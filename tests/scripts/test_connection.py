@@ -61,10 +61,10 @@ def test_a_url_that_cannot_be_read_is_refused_at_once_without_repeating_it(url: 
 
 async def test_a_redis_that_does_not_answer_in_time_is_unavailable_and_serves_again_later() -> None:
     with RedisServer() as server:
-        broker = _connect(server.url, timeout=timedelta(milliseconds=200))
+        broker = _connect(server.url, timeout=timedelta(seconds=1))
         await broker.ping()
         server.freeze()
-        with pytest.raises(BrokerUnavailable, match=r"does not answer within 0\.2 s"):
+        with pytest.raises(BrokerUnavailable, match=r"does not answer within 1 s"):
             await broker.ping()
         server.thaw()
         await broker.ping()

@@ -53,7 +53,7 @@ async def test_a_wait_ends_without_a_task_when_the_time_is_over(broker: RedisBro
 async def test_a_wait_may_last_longer_than_any_other_command_may_take(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    broker = RedisBroker.connect(RedisSettings(url=redis_url, timeout=timedelta(milliseconds=300)))
+    broker = RedisBroker.connect(RedisSettings(url=redis_url, timeout=timedelta(seconds=2)))
     # redis-py would give up after 5 s of its own accord
     waiter = asyncio.create_task(broker.wait_for_task("default", timeout=_LONG))
     await _parked(redis_client, 1)
