@@ -16,7 +16,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_test_is_skipped_with_one_line_that_says_why() -> None:
-    with pytest.raises(pytest.skip.Exception, match="^a local node needs root$"), skipped_where_impossible():
+    with pytest.raises(pytest.skip.Exception, match=r"^a local node needs root$"), skipped_where_impossible():
         raise MachineCannot("a local node needs root")
 
 
