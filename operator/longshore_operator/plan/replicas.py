@@ -177,6 +177,11 @@ def _remember(memory: PoolMemory, auto: Autoscaling, demand: int, now: datetime)
     return replace(memory, highs=(*highs, (now, demand)), lows=(*lows, (now, demand)))
 
 
+def hold_memory(memory: PoolMemory, now: datetime) -> PoolMemory:
+    """For a pool of which nothing can be decided now."""
+    return _forget(memory, memory.replicas, now)
+
+
 def _forget(memory: PoolMemory, count: int, now: datetime) -> PoolMemory:
     """While the backlog does not decide, the count stands for the demand: when it does again, windows start anew."""
     return replace(memory, highs=((now, count),), lows=((now, count),), idle_since=None, shrink_held_since=None)

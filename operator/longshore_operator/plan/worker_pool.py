@@ -21,7 +21,7 @@ from longshore_operator.plan.names import SECRET_VERSION_ANNOTATION, selector_te
 from longshore_operator.plan.observed import ObservedPool, SecretReading
 from longshore_operator.plan.pool_health import failing_workers, progressing_condition, ready_condition
 from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
-from longshore_operator.plan.replicas import Decision, decide_replicas
+from longshore_operator.plan.replicas import Decision, decide_replicas, hold_memory
 from longshore_operator.plan.status import report
 from longshore_operator.plan.timestamps import format_time
 
@@ -89,7 +89,6 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
 
 def _blocked(pool: WorkerPool, observed: ObservedPool, condition: Condition, now: datetime) -> Plan:
     """Nothing can be done for the pool; what exists goes on as it is."""
-    # Without a decision the count is whatever is there, so a later one adopts it anew.
     conditions = [condition, replace(condition, type=SCALING_ACTIVE), _paused(pool)]
     state = rollout(observed.deployment)
     fields = {
@@ -98,8 +97,13 @@ def _blocked(pool: WorkerPool, observed: ObservedPool, condition: Condition, now
         "lastScaleTime": pool.status.get("lastScaleTime"),
         "selector": selector_text(worker_labels(pool)),
     }
-    written = report(pool, conditions=conditions, fields=fields, now=now)
-    return Plan(status=written.status, urgent=written.urgent, notes=written.notes)
+    written = report(pool, conditions=conditions, fields=fields, volatile=_VOLATILE, now=now)
+    return Plan(
+        status=written.status,
+        urgent=written.urgent,
+        notes=written.notes,
+        memory=None if observed.memory is None else hold_memory(observed.memory, now),
+    )
 
 
 def _load(pool: WorkerPool, observed: ObservedPool) -> Load | None:
