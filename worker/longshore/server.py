@@ -102,6 +102,11 @@ class Server:
         return self._server_id
 
     @property
+    def running(self) -> int:
+        """Handlers that run now."""
+        return self._runner.running
+
+    @property
     def health_port(self) -> int | None:
         """The port of the probes, once started."""
         return self._health.port if self._health_address is not None else None
@@ -208,6 +213,7 @@ class Server:
             on_lost=self._runner.lose,
             timing=timing,
             clock=clock,
+            outage=self._outage,
         )
         self._subscriber = Subscriber(
             broker, cancel=self._runner.cancel, timing=timing, outage=self._outage, random=chance

@@ -13,7 +13,7 @@ from longshore.cli.worker import worker
 from longshore.errors import LongshoreError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="longshore", message="%(prog)s %(version)s")
 def longshore() -> None:
     """Background jobs on Redis, in Asynq's own protocol."""

@@ -52,6 +52,7 @@ def worker(
     signal lets running tasks end within the shutdown timeout; a second one puts them back at once.
     """
     app = load_app(application)
+    priorities = merged_queues(queues)
     settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
     set_up_logs(log_level, log_format)
 
@@ -62,7 +63,7 @@ def worker(
             await Server(
                 app,
                 broker=broker,
-                queues=merged_queues(queues),
+                queues=priorities,
                 strict_priority=strict_priority,
                 concurrency=concurrency,
                 shutdown_timeout=shutdown_timeout,

@@ -9,6 +9,7 @@ from datetime import datetime
 from longshore.broker.base import Broker
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.runtime.attempt import Attempt, InFlight
+from longshore.runtime.outage import Outage
 from longshore.runtime.timing import Clock, Timing
 
 _LEASES_A_CALL = 1000
@@ -35,6 +36,7 @@ class Heartbeater:
         on_lost: Callable[[Attempt], None],
         timing: Timing,
         clock: Clock,
+        outage: Outage,
     ) -> None:
         """``on_lost`` is told of attempts whose lease ran out on this side."""
         self.status = "active"
@@ -50,6 +52,7 @@ class Heartbeater:
         self._on_lost = on_lost
         self._timing = timing
         self._clock = clock
+        self._outage = outage
         self._one_at_a_time = asyncio.Lock()  # an older state must not overwrite a newer one
         self._published: tuple[str, bool] | None = None
 
@@ -75,6 +78,7 @@ class Heartbeater:
             info = self.info(active_workers=len(running))
             await self._broker.publish_server(info, [self._worker(one) for one in running], now=self._clock())
             self._published = load
+            self._outage.succeeded()
 
     async def clear(self) -> None:
         """Remove the state."""

@@ -130,8 +130,9 @@ class Processor:
             self._failures = 0
             self._outage.succeeded()
             self._take_in(queue, taken)
-            if len(taken.leased) + len(taken.unreadable) < limit:
-                watch.emptied(found=bool(taken.leased), may_park=not taken.paused)
+            if len(taken.leased) + len(taken.unreadable) >= limit:
+                return  # it may have more, so who is next is drawn, or by strict priority begun, anew
+            watch.emptied(found=bool(taken.leased), may_park=not taken.paused)
 
     async def _back_off(self) -> None:
         self._failures += 1

@@ -61,6 +61,5 @@ class Ticker:
         except Exception:
             _logger.exception("A duty failed; it goes on", extra={"action": "duty_failed", "duty": self._duty})
         else:
-            self._outage.succeeded()
             return True
         return False

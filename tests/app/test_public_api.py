@@ -1,0 +1,48 @@
+"""What `import longshore` gives: this list is the promise; a change of it is a change for users."""
+
+from __future__ import annotations
+
+import longshore
+
+PUBLIC = {
+    "App": "handlers are registered on it",
+    "BrokerSnapshot": "what an inspector saw of a Redis at one time",
+    "BrokerUnavailable": "Redis cannot be reached",
+    "Client": "enqueues",
+    "Context": "what a handler knows of its task",
+    "DuplicateTask": "the unique lock is held",
+    "EnqueueError": "a task was not created",
+    "HandlerNotFound": "no handler for a type",
+    "HandlerSignal": "root of what handlers raise on purpose",
+    "Inspector": "reads and administers",
+    "InvalidData": "a peer's bytes cannot be read",
+    "InvalidOption": "an option cannot be used",
+    "LongshoreError": "root of all",
+    "NotFound": "a queue or task is not there",
+    "PayloadError": "the payload does not fit",
+    "QueueNotFound": "no such queue",
+    "QueueSnapshot": "what an inspector saw of a queue",
+    "RedisSettings": "where and how to connect",
+    "RevokeTask": "raised to drop a task",
+    "Server": "runs handlers, embedded",
+    "ServerSnapshot": "what an inspector saw of a worker server",
+    "SkipRetry": "raised to archive a task",
+    "Task": "what to enqueue",
+    "TaskIDConflict": "the id is taken",
+    "TaskInfo": "a task as it is stored",
+    "TaskNotFound": "no such task",
+    "TaskState": "where a task is",
+    "UsageError": "the caller's mistake",
+    "WrongState": "the task's state does not allow that",
+    "WrongType": "a key holds another Redis type",
+    "run": "runs handlers until a signal",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(longshore.__all__) == set(PUBLIC)
+
+
+def test_each_public_name_is_there_and_documented() -> None:
+    for name in longshore.__all__:
+        assert getattr(longshore, name).__doc__, name

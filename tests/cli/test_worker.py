@@ -1,0 +1,191 @@
+"""`longshore worker` as a process: it runs tasks, ends by signal, waits for Redis if told to, reads its environment."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from cli.command import environment, longshore
+from longshore.protocol import codec, keys
+from longshore.testing import RedisServer
+
+APP = """
+import asyncio, threading, time
+from pathlib import Path
+import longshore
+app = longshore.App()
+
+@app.task("touch")
+def touch(payload: str) -> None:
+    Path(payload).write_text("done")
+
+@app.task("hold")
+async def hold(payload: str) -> None:
+    Path(payload).write_text("started")
+    await asyncio.sleep(3600)
+
+@app.task("deaf")
+def deaf(payload: str) -> None:
+    Path(payload).write_text("started")
+    threading.Event().wait(3600)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "shop.py").write_text(APP)
+    return tmp_path
+
+
+@contextmanager
+def working(project: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A worker process; killed at the end of the block if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "longshore", "worker", *arguments],
+        cwd=project,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    give_up_at = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < give_up_at, "the condition did not come true within 30 s"
+        time.sleep(0.02)
+    return value
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and what was logged."""
+    log = process.communicate(timeout=30)[1]
+    return process.returncode, log
+
+
+def enqueue(project: Path, url: str, *arguments: str) -> str:
+    done = longshore("enqueue", *arguments, "--redis", url, cwd=project)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_runs_what_the_command_line_enqueues_and_ends_with_0_on_sigterm(
+    project: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    with working(project, "shop:app", "--redis", redis_url) as worker:
+        task_id = enqueue(project, redis_url, "touch", "--payload", json.dumps(str(project / "out")))
+        until((project / "out").exists)
+        until(lambda: not redis_client.exists(keys.task("default", task_id)))
+        worker.send_signal(signal.SIGTERM)
+        code, log = ended(worker)
+    assert code == 0
+    assert "action=server_started" in log
+    assert "action=server_stopped" in log
+    assert "Traceback" not in log
+    assert not redis_client.keys("asynq:servers*")
+
+
+def test_everything_may_come_from_the_environment(project: Path, redis_client: redis.Redis) -> None:
+    with (
+        RedisServer("--requirepass", "secret") as locked,
+        working(
+            project,
+            LONGSHORE_APP="shop:app",
+            LONGSHORE_REDIS_URL=locked.url,
+            LONGSHORE_REDIS_PASSWORD="secret",
+            LONGSHORE_QUEUES="critical=6,default=3",
+            LONGSHORE_STRICT_PRIORITY="true",
+            LONGSHORE_CONCURRENCY="7",
+            LONGSHORE_SHUTDOWN_TIMEOUT="1m30s",
+            LONGSHORE_HEALTH_ADDRESS="127.0.0.1:0",
+            LONGSHORE_LOG_FORMAT="json",
+        ) as worker,
+        redis.Redis(port=locked.port, password="secret") as client,
+    ):
+        name = until(lambda: client.keys("asynq:servers:*"))[0]
+        info = codec.decode_server(client.get(name))
+        worker.send_signal(signal.SIGINT)
+        code, log = ended(worker)
+    assert (info.queues, info.strict_priority, info.concurrency) == ({"critical": 6, "default": 3}, True, 7)
+    assert code == 0
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [line["action"] for line in lines if line["action"] == "draining"] == ["draining"]
+    assert next(line["timeout_s"] for line in lines if line["action"] == "draining") == 90
+
+
+def test_the_probes_are_served(project: Path, redis_url: str, redis_server: RedisServer) -> None:
+    with RedisServer() as other:  # its port is free once it has ended
+        port = other.port
+    with working(project, "shop:app", "--redis", redis_url, "--health-address", f"127.0.0.1:{port}"):
+
+        def status(path: str) -> int | None:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                    return int(answer.status)
+            except OSError:
+                return None
+
+        until(lambda: status("/readyz") == 200)
+        assert status("/livez") == 200
+
+
+@pytest.mark.parametrize("kind", ["hold", "deaf"], ids=["async", "thread"])
+def test_a_second_signal_puts_running_tasks_back_at_once(
+    project: Path, redis_url: str, redis_client: redis.Redis, kind: str
+) -> None:
+    with working(project, "shop:app", "--redis", redis_url, "--shutdown-timeout", "1h") as worker:
+        task_id = enqueue(project, redis_url, kind, "--payload", json.dumps(str(project / "out")))
+        until((project / "out").exists)
+        worker.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert worker.poll() is None
+        worker.send_signal(signal.SIGTERM)
+        code, log = ended(worker)
+    assert code == 0
+    assert "action=task_requeued" in log
+    assert redis_client.lrange(keys.pending("default"), 0, -1) == [task_id.encode()]
+
+
+def test_it_waits_for_redis_when_told_to(project: Path) -> None:
+    with RedisServer() as server:
+        server.stop()
+        with working(project, "shop:app", "--redis", server.url, "--redis-wait", "1m") as worker:
+            time.sleep(1)
+            assert worker.poll() is None
+            server.start()
+            with redis.Redis(port=server.port) as client:
+                until(lambda: client.keys("asynq:servers:*"))
+
+
+def test_a_redis_that_never_comes_is_given_up_after_the_wait(project: Path) -> None:
+    done = longshore("worker", "shop:app", "--redis", "redis://127.0.0.1:1", "--redis-wait", "1s", cwd=project)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_payloads_do_not_get_into_the_log(project: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    with working(project, "shop:app", "--redis", redis_url, "--log-level", "debug") as worker:
+        task_id = enqueue(project, redis_url, "touch", "--payload", '{"password": "hunter2"}')
+        until(lambda: redis_client.zscore(keys.archived("default"), task_id))
+        worker.send_signal(signal.SIGTERM)
+        log = ended(worker)[1]
+    assert "action=task_failed" in log
+    assert "payload: expected a string, found an object" in log
+    assert "hunter2" not in log
