@@ -28,19 +28,21 @@ def report(
     fields: Mapping[str, Any],
     volatile: Collection[str] = (),
     silent: Collection[str] = (),
+    kind: str | None = None,
     now: datetime,
 ) -> Report:
     """Compare the status wanted with the object's own.
 
     ``fields`` are the status fields beside conditions, in the API's spelling; None leaves one out. A change of nothing
     but ``volatile`` fields and messages can wait; a change of nothing but ``silent`` fields is not worth a write.
+    ``kind``: only for an object whose class does not tell.
     """
     generation = resource.metadata.generation
     previous = resource.status.get("conditions") or []
     wanted: dict[str, Any] = {"observedGeneration": generation}
     wanted |= {name: value for name, value in fields.items() if value is not None}
     wanted["conditions"] = merge_conditions(previous, conditions, generation=generation, now=now)
-    notes = tuple(transition_notes(resource.KIND, previous, conditions))
+    notes = tuple(transition_notes(kind or resource.KIND, previous, conditions))
     if _without(wanted, silent) == _without(resource.status, silent):
         return Report(status=None, urgent=False, notes=notes)
     waiting = {*volatile, *silent}
