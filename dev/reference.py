@@ -57,13 +57,15 @@ def conditions() -> str:
         "| Kind | Type | In order when | What `True` says |",
         "|---|---|---|---|",
     ]
-    for each in CONDITIONS:
-        parts.append(
-            f"| {each.kind} | `{each.type}` | {f'`{each.good}`' if each.good else 'either'} | {each.meaning} |"
-        )
+    parts += [
+        f"| {each.kind} | `{each.type}` | {f'`{each.good}`' if each.good else 'either'} | {each.meaning} |"
+        for each in CONDITIONS
+    ]
     parts += ["", "## Reasons\n", "| Reason | Where | When | What to do |", "|---|---|---|---|"]
-    for reason in REASONS.values():
-        parts.append(f"| `{reason.name}` | {reason.where} | {reason.when} | {reason.fix or 'Nothing.'} |")
+    parts += [
+        f"| `{reason.name}` | {reason.where} | {reason.when} | {reason.fix or 'Nothing.'} |"
+        for reason in REASONS.values()
+    ]
     return "\n".join(parts) + "\n"
 
 
