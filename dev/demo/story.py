@@ -30,7 +30,6 @@ BURST_POOLS = ("images", "mail")  # come from zero and go back
 POOLS = (*BURST_POOLS, "office")
 QUEUES = ("mail", "images", "office")
 TICKING = "release-baskets"  # the periodic task that fires often enough for an audience
-TICKS = 3  # let at least so many fire
 LOOK_EVERY_S = 0.25
 
 SETTLE_S = 120.0  # until everything stands ready at zero
@@ -46,6 +45,7 @@ class Stage:
     namespace: str
     producer: Path  # the compiled Go program of the example
     count: int  # tasks in the burst
+    ticks: int = 3  # of the periodic task, at least, before the story may end
 
 
 async def play(stage: Stage, show: Display) -> Evidence:
@@ -103,9 +103,9 @@ async def _play(stage: Stage, scene: Scene, show: Display, redis: Redis, port: i
     )
     await until("all done; the pools shrink to zero", lambda: at_zero(*BURST_POOLS), SHRINK_S)
 
-    enough = asyncio.create_task(_ticks_fired(redis, f"{stage.namespace}/default"))
+    enough = asyncio.create_task(_ticks_fired(redis, f"{stage.namespace}/default", stage.ticks))
     try:
-        await until(f"at zero; {TICKS} ticks of {TICKING} shall have fired", enough.done, SHRINK_S)
+        await until(f"at zero; {stage.ticks} ticks of {TICKING} shall have fired", enough.done, SHRINK_S)
     finally:
         enough.cancel()
     suspended_at = datetime.now(UTC)
@@ -171,10 +171,10 @@ async def _produce(stage: Stage, port: int) -> Burst:
         )
 
 
-async def _ticks_fired(redis: Redis, scope: str) -> None:
+async def _ticks_fired(redis: Redis, scope: str, ticks: int) -> None:
     while True:
         for account in await records.read_periodic(redis, scope):
-            if account.name == TICKING and account.enqueued >= TICKS:
+            if account.name == TICKING and account.enqueued >= ticks:
                 return
         await asyncio.sleep(1)
 

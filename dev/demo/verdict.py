@@ -130,11 +130,11 @@ def _no_busy_worker_was_killed(evidence: Evidence) -> Check:
     stopped = [pod for pod in evidence.pods if pod.told_to_stop_at is not None]
     busy = sum(1 for pod in stopped if pod.told_to_stop_at and _ran_at(evidence.journal, pod.name, pod.told_to_stop_at))
     clean = sum(1 for pod in stopped if pod.exit_code == 0)
+    finished = f"{busy} of them had tasks running, and finished them" if busy else "none of them had a task running"
     return _check(
         "no busy worker was killed",
         problems,
-        f"{len(stopped)} workers stopped, {busy} of them while running tasks, which they finished; "
-        f"{clean} seen ending with code 0",
+        f"{len(stopped)} workers stopped; {finished}; {clean} seen ending with code 0",
     )
 
 

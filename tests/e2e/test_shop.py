@@ -59,7 +59,7 @@ async def test_a_burst_from_go_runs_once_and_pools_return_to_zero(
     producer = await installation.build_producer()
     try:
         await installation.apply_example(cluster, namespace)
-        stage = Stage(cluster=cluster, namespace=namespace, producer=producer, count=TASKS)
+        stage = Stage(cluster=cluster, namespace=namespace, producer=producer, count=TASKS, ticks=2)
         with PlainDisplay() as show:
             evidence = await play(stage, show)
     except DemoError:

@@ -94,7 +94,7 @@ def test_the_first_start_is_counted_from_the_moment_before_the_first_enqueue() -
 def test_a_worker_told_to_stop_while_busy_is_counted_and_fine_when_it_finishes() -> None:
     told_early = replace(FLAWLESS, pods=(FLAWLESS.pods[0], replace(FLAWLESS.pods[1], told_to_stop_at=after(4))))
     check = judge(told_early)[KILLED]
-    assert (check.passed, "1 of them while running tasks" in check.detail) == (True, True)
+    assert (check.passed, "1 of them had tasks running, and finished them" in check.detail) == (True, True)
 
 
 def without(*tasks: str) -> tuple[JournalEntry, ...]:
