@@ -306,7 +306,7 @@ def running_operator(namespace: Namespace, folder: Path, **options: str) -> Iter
         yield process
     finally:
         process.stop()
-        print(f"--- log of {process.identity}:\n{process.log}")
+        print(f"--- log of {process.identity}:\n{process.log}", file=sys.stderr)
 
 
 def broker(url: str, name: str = "default", **spec: Any) -> Manifest:
