@@ -50,6 +50,8 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("manifest", EXAMPLES)
 def test_the_api_server_accepts(installed_definitions: Access, manifest: str) -> None:
+    for namespace in re.findall(r"\bnamespace: ([a-z0-9-]+)", manifest):
+        installed_definitions.apply(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}")
     said = installed_definitions.kubectl(
         "apply", "--dry-run=server", "--validate=strict", "--filename=-", input=manifest
     )
