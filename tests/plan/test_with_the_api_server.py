@@ -133,7 +133,7 @@ def test_a_scheduler_deployment_is_accepted_and_then_left_alone(cluster: Cluster
         ),
         pytest.param(
             ("set", "env", "deployment/mail-worker", "--containers=worker", "LONGSHORE_QUEUES-"),
-            "spec.template.spec.containers[worker].env[LONGSHORE_QUEUES].name",
+            "spec.template.spec.containers[worker].env[LONGSHORE_QUEUES].",
             id="a variable of ours that was removed",
         ),
         pytest.param(
