@@ -8,6 +8,7 @@ machine where nothing is installed yet.
 The pieces, from the bottom:
 
     paths, locks, steps, errors         where things lie, who may touch them, what is said meanwhile
+    commands                            running a short program to its end
     machine                             what this machine can do, and the one-line reason when it cannot
     packages, compile                   Debian packages; the components, compiled once from a pinned Go module
     processes                           starting, remembering and stopping exactly our own processes
@@ -17,5 +18,6 @@ The pieces, from the bottom:
     images                              the pause, base and product images, and loading them into the node
     kind                                the same, where Docker and kind are there to do it
     cluster                             up, down and status of the one cluster of a checkout
+    instances                           control planes of test sessions, swept when their owner is gone
     access, fixtures                    kubectl, helm and namespaces for tests
 """
