@@ -31,12 +31,14 @@ def measure(bench: Bench, objects: int, seconds: float) -> Counter[str]:
         namespace.apply(queue(f"queue-{number}"))
         namespace.apply(pool(f"pool-{number}", f"queue-{number}", autoscaling={"maxReplicas": 5}))
 
-    def ready() -> int:
+    def settled() -> tuple[int, int]:
         listed = [*namespace.list("Queue"), *namespace.list("WorkerPool")]
         conditions = [each for item in listed for each in item.get("status", {}).get("conditions", ())]
-        return sum(1 for each in conditions if each["type"] == "Ready" and each["status"] == "True")
+        found = Counter((each["type"], each["status"]) for each in conditions)
+        return found["Ready", "True"], found["Progressing", "False"]
 
-    eventually(ready, 2 * objects, within_s=180)
+    # The controller of Deployments needs a while for so many: it is the last to be done.
+    eventually(settled, (2 * objects, objects), within_s=180)
     time.sleep(SETTLE_S)
     begin, processor_s = bench.audit_log.stat().st_size, cpu_s(bench.operator.pid)
     print(f"{objects} pools and {objects} queues are Ready; now watching for {seconds:g} s")
