@@ -17,8 +17,12 @@ async def noop(payload: dict[str, int]) -> None:
 @app.task("bench:hold")
 async def hold(ctx: longshore.Context) -> None:
     """Say who runs it, then last as long as the header says."""
-    with Path(ctx.headers["journal"]).open("a") as journal:
-        print(f"start {ctx.task_id} {os.getpid()}", file=journal)
+    write(ctx, "start")
     await asyncio.sleep(float(ctx.headers["seconds"]))
+    write(ctx, "end")
+
+
+def write(ctx: longshore.Context, event: str) -> None:
+    """A line of the journal: event, task, process."""
     with Path(ctx.headers["journal"]).open("a") as journal:
-        print(f"end {ctx.task_id} {os.getpid()}", file=journal)
+        print(f"{event} {ctx.task_id} {os.getpid()}", file=journal)

@@ -94,6 +94,8 @@ class Server:
         self._timing = timing or Timing()
         self._clock = clock
         self._server_id = str(uuid.uuid4())
+        self._stop = asyncio.Event()
+        self._abort = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
 
     @property
@@ -167,8 +169,6 @@ class Server:
     def _assemble(self) -> None:
         timing, clock, broker, queues = self._timing, self._clock, self._broker, self._queues
         chance = random.Random()
-        self._stop = asyncio.Event()
-        self._abort = asyncio.Event()
         self._load_changed = asyncio.Event()
         self._pulse = Pulse(limit=timing.stuck)
         self._outage = Outage()
@@ -303,8 +303,9 @@ class Server:
                 extra={"action": "drain_aborted", "running": self._runner.running},
             )
         stuck = await self._runner.abort(grace=self._timing.cancel_grace)
-        # A dequeue under way ends within the broker's own time limit.
+        # A dequeue under way is awaited, for its tasks to be put back; not for longer than an orderly end may take.
         await asyncio.wait([processing], timeout=self._timing.settle_at_stop.total_seconds())
+        processing.cancel()
         _logger.info(
             "Drained",
             extra={

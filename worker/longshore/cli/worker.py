@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from datetime import timedelta
 
 import click
@@ -59,7 +61,8 @@ def worker(
     async def serve(app: App) -> None:
         broker = RedisBroker.connect(settings)
         try:
-            await reach(broker, wait=redis_wait)
+            if not await reach(broker, wait=redis_wait):
+                return
             await Server(
                 app,
                 broker=broker,
@@ -76,14 +79,23 @@ def worker(
         runner.run(serve(app))
 
 
-async def reach(broker: RedisBroker, *, wait: timedelta) -> None:
-    """Make sure that Redis answers, trying for ``wait``. Raises BrokerUnavailable."""
+async def reach(broker: RedisBroker, *, wait: timedelta) -> bool:
+    """Make sure that Redis answers, trying for ``wait``. False: SIGTERM came first. Raises BrokerUnavailable."""
     loop = asyncio.get_running_loop()
+    terminated = asyncio.Event()
+    # The first process of a container does not end by a signal it has no handler for.
+    loop.add_signal_handler(signal.SIGTERM, terminated.set)
     give_up_at = loop.time() + wait.total_seconds()
-    while True:
-        try:
-            return await broker.ping()
-        except BrokerUnavailable:
-            if loop.time() >= give_up_at:
-                raise
-        await asyncio.sleep(min(_PAUSE_S, max(0.0, give_up_at - loop.time())))
+    try:
+        while not terminated.is_set():
+            try:
+                await broker.ping()
+                return True
+            except BrokerUnavailable:
+                if loop.time() >= give_up_at:
+                    raise
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(terminated.wait(), min(_PAUSE_S, max(0.0, give_up_at - loop.time())))
+        return False
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)

@@ -53,7 +53,7 @@ class Processor:
         self._strict = strict_order(queues) if strict_priority else None
         self._concurrency = concurrency
         # Half the slots at a time: while Redis looks for one half, the handlers of the other run.
-        self._batch = max(1, concurrency // 2)
+        self._batch = (concurrency + 1) // 2
         self._in_flight = in_flight
         self._timing = timing
         self._clock = clock
@@ -127,6 +127,10 @@ class Processor:
                 self._outage.refused(f"processor, queue {queue}", error)
                 watch.emptied(found=False, may_park=False)
                 continue
+            except Exception:
+                _logger.exception("Tasks could not be taken", extra={"action": "dequeue_failed", "queue": queue})
+                await self._back_off()
+                return
             self._failures = 0
             self._outage.succeeded()
             self._take_in(queue, taken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from random import Random
 
@@ -10,6 +11,8 @@ from longshore.broker.base import Broker
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.runtime.outage import Outage, backoff_s
 from longshore.runtime.timing import Timing
+
+_logger = logging.getLogger("longshore.server")
 
 _FRUITLESS = 10  # wake-ups in a row that found nothing before the watch slows down
 
@@ -80,6 +83,10 @@ class QueueWatch:
             return False
         except LongshoreError as error:
             self._outage.refused(f"processor, queue {self._queue}", error)
+            await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
+            return True
+        except Exception:
+            _logger.exception("Waiting for tasks failed", extra={"action": "wait_failed", "queue": self._queue})
             await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
             return True
         self._failures = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from longshore.broker.base import Broker, Outcome, Requeue
 from longshore.errors import BrokerUnavailable, LongshoreError
@@ -15,9 +15,8 @@ from longshore.runtime.timing import Clock
 _logger = logging.getLogger("longshore.server")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What shall become of an attempt's task."""
+class Answer(NamedTuple):
+    """What shall become of an attempt's task. A tuple: one is made for every task."""
 
     attempt: Attempt
     outcome: Outcome

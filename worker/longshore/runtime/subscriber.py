@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from random import Random
 
@@ -10,6 +11,8 @@ from longshore.broker.base import Broker
 from longshore.errors import LongshoreError
 from longshore.runtime.outage import Outage, backoff_s
 from longshore.runtime.timing import Timing
+
+_logger = logging.getLogger("longshore.server")
 
 
 class Subscriber:
@@ -34,5 +37,7 @@ class Subscriber:
                     self._cancel(task_id)
             except LongshoreError as error:
                 self._outage.failed("subscriber", error)
+            except Exception:
+                _logger.exception("Cancellations are not heard", extra={"action": "subscriber_failed"})
             failures += 1
             await asyncio.sleep(backoff_s(failures, longest_s=self._longest_s, random=self._random))

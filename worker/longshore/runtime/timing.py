@@ -33,7 +33,7 @@ class Timing:
     park: timedelta = timedelta(seconds=20)  # one blocking wait on an empty queue, before it is renewed
     parking_limit: int = 16  # queues waited on, each with a connection of its own
     cancel_grace: timedelta = timedelta(seconds=5)  # for a cancelled handler to end before its task goes on without it
-    settle_at_stop: timedelta = timedelta(seconds=5)  # for the last acknowledgements of a stopping server
+    settle_at_stop: timedelta = timedelta(seconds=3)  # for the last dequeue, and the last acknowledgements, at the end
     clear_at_stop: timedelta = timedelta(seconds=2)  # for removing a stopped server's keys
     backoff: timedelta = timedelta(seconds=2)  # longest pause between attempts while Redis is away
     stuck: timedelta = timedelta(seconds=60)  # a duty busy with one step for longer is not alive
