@@ -5,7 +5,8 @@ The scripts that change something are compared with Asynq's own in tests/scripts
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -179,6 +180,24 @@ async def test_a_listing_leaves_out_what_cannot_be_read(inspector: Inspector, re
     redis_client.hset(keys.task("default", "retry1"), "msg", b"\xff")
     redis_client.delete(keys.task("default", "retry2"))
     assert [task.id for task in await inspector.list_tasks("default", "retry")] == ["retry0", "retry3"]
+
+
+async def test_a_listing_leaves_out_a_key_of_another_type(inspector: Inspector, redis_client: redis.Redis) -> None:
+    seed_keyspace(redis_client, _registered("default") | _full_queue())
+    redis_client.delete(keys.task("default", "retry1"))
+    redis_client.set(keys.task("default", "retry1"), "text")
+    assert [task.id for task in await inspector.list_tasks("default", "retry")] == ["retry0", "retry2", "retry3"]
+
+
+@pytest.mark.parametrize("target", [keys.pending, keys.archived])
+async def test_a_task_stays_where_it_is_while_there_is_nowhere_to_put_it(
+    inspector: Inspector, redis_client: redis.Redis, target: Callable[[str], str]
+) -> None:
+    before = queue_content(retry=[(new_message(id="a"), 1)]) | {target("default"): b"text"}
+    seed_keyspace(redis_client, before)
+    with pytest.raises(WrongType, match=re.escape(target("default"))):
+        await (inspector.run_task if target is keys.pending else inspector.archive_task)("default", "a")
+    assert read_keyspace(redis_client) == before
 
 
 async def test_a_task_shows_state_time_and_result(inspector: Inspector, redis_client: redis.Redis) -> None:

@@ -5,6 +5,7 @@ That one dequeue leaves the key space as Asynq's does is shown in test_as_asynq_
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ import redis
 
 from longshore.broker.base import Dequeued, NewTask
 from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import WrongType
 from longshore.protocol import asynq_pb2, codec, keys
 from longshore.testing import new_message, queue_content, read_keyspace, seed_keyspace
 
@@ -104,3 +106,39 @@ async def test_a_field_of_a_newer_peer_does_not_stop_a_task(broker: RedisBroker,
     assert asynq_pb2.TaskMessage.FromString(unknown).id == "a"
     redis_client.hset(keys.task("default", "a"), "msg", unknown)
     assert [leased.message for leased in (await _take(broker, 1)).leased] == _ABC[:1]
+
+
+@pytest.mark.parametrize("key", [keys.active("default"), keys.lease("default")])
+async def test_nothing_is_taken_while_there_is_nowhere_to_put_it(
+    broker: RedisBroker, redis_client: redis.Redis, key: str
+) -> None:
+    before = queue_content(pending=_ABC) | {key: b"text"}
+    seed_keyspace(redis_client, before)
+    with pytest.raises(WrongType, match=re.escape(key)):
+        await _take(broker, 10)
+    assert read_keyspace(redis_client) == before
+
+
+async def test_a_key_of_another_type_in_a_tasks_place_does_not_stop_the_others(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, queue_content(pending=_ABC))
+    redis_client.delete(keys.task("default", "b"))
+    redis_client.set(keys.task("default", "b"), "text")
+    taken = await _take(broker, 10)
+    assert [leased.message.id for leased in taken.leased] == ["a", "c"]
+    assert [u.task_id for u in taken.unreadable] == ["b"]
+    assert read_keyspace(redis_client) == queue_content(active=[(_ABC[0], _LEASE_END_S), (_ABC[2], _LEASE_END_S)]) | {
+        keys.task("default", "b"): b"text"
+    }
+
+
+async def test_tasks_are_taken_also_when_an_unreadable_one_beside_them_cannot_be_put_away(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, queue_content(pending=_ABC[:2]) | {keys.archived("default"): b"text"})
+    redis_client.hset(keys.task("default", "a"), "msg", b"\xff")
+    taken = await _take(broker, 10)
+    assert [leased.message.id for leased in taken.leased] == ["b"]
+    assert [u.task_id for u in taken.unreadable] == ["a"]
+    assert redis_client.lrange(keys.active("default"), 0, -1) == [b"b", b"a"]  # the recoverer will meet it again

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import redis
 
 from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, WorkerInfo
 from longshore.testing import new_message, queue_content, read_keyspace, read_lifetimes, seed_keyspace
@@ -49,6 +51,29 @@ async def test_abandoned_tasks_that_cannot_be_read_are_set_aside_and_the_others_
     }
 
 
+async def test_an_abandoned_task_whose_key_is_of_another_type_does_not_hide_the_others(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    good, broken = new_message(id="good"), new_message(id="broken")
+    seed_keyspace(redis_client, queue_content(active=[(broken, 1), (good, 2)]))
+    redis_client.delete(keys.task("default", "broken"))
+    redis_client.set(keys.task("default", "broken"), "text")
+    assert await broker.lease_expired("default", cutoff=_NOW) == [good]
+    assert read_keyspace(redis_client) == queue_content(active=[(good, 2)]) | {keys.task("default", "broken"): b"text"}
+
+
+async def test_leases_of_tasks_that_are_not_active_do_not_hide_abandoned_ones(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    old, waiting = new_message(id="old"), new_message(id="s0")
+    before = queue_content(active=[(old, 2)], retry=[(waiting, _NOW_S)])
+    seed_keyspace(redis_client, before)
+    redis_client.zadd(keys.lease("default"), {f"s{number}": 1 for number in range(1000)})
+    found = [await broker.lease_expired("default", cutoff=_NOW) for _ in range(2)]
+    assert found[-1] == [old]
+    assert read_keyspace(redis_client) == before
+
+
 async def test_forward_moves_at_most_100_of_each_set_and_tells_how_many(
     broker: RedisBroker, redis_client: redis.Redis
 ) -> None:
@@ -68,6 +93,29 @@ async def test_forward_drops_ids_without_a_hash_and_leaves_no_stub(
     seed_keyspace(redis_client, queue_content(scheduled=[(message, 1)]) | {keys.retry("default"): {b"ghost": 1.0}})
     assert await broker.forward("default", now=_NOW) == 2
     assert read_keyspace(redis_client) == queue_content(pending=[message], pending_since_ns=_NOW_S * 10**9)
+
+
+async def test_a_due_task_whose_key_is_of_another_type_does_not_keep_the_others_waiting(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    good, broken = new_message(id="good"), new_message(id="broken")
+    seed_keyspace(redis_client, queue_content(scheduled=[(broken, 1), (good, 2)]))
+    redis_client.delete(keys.task("default", "broken"))
+    redis_client.set(keys.task("default", "broken"), "text")
+    assert await broker.forward("default", now=_NOW) == 2
+    assert read_keyspace(redis_client) == queue_content(pending=[good], pending_since_ns=_NOW_S * 10**9) | {
+        keys.task("default", "broken"): b"text"
+    }
+
+
+async def test_due_tasks_wait_on_while_there_is_nowhere_to_put_them(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    before = queue_content(retry=[(new_message(), 1)]) | {keys.pending("default"): b"text"}
+    seed_keyspace(redis_client, before)
+    with pytest.raises(WrongType, match=r"asynq:\{default\}:pending"):
+        await broker.forward("default", now=_NOW)
+    assert read_keyspace(redis_client) == before
 
 
 async def test_only_so_many_expired_completed_tasks_are_deleted_at_once(

@@ -5,13 +5,17 @@ That each kind alone leaves the key space as Asynq's does is shown in test_as_as
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import redis
 
 from longshore.broker.base import Archive, Complete, Done, Outcome, Requeue, Retry
 from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.testing import new_message, queue_content, read_keyspace, read_lifetimes, seed_keyspace
@@ -155,3 +159,39 @@ async def test_the_archive_keeps_the_newest_9999_and_trims_hashes_with_ids_a_chu
         assert redis_client.zcard(keys.archived("default")) == expected
         assert len(redis_client.keys(keys.task_prefix("default") + "*")) == expected
         assert redis_client.zscore(keys.archived("default"), message.id) == _NOW_S
+
+
+@pytest.mark.parametrize(
+    ("target", "outcome"),
+    [
+        (keys.retry, lambda message: Retry(message=message, retry_at=_NOW)),
+        (keys.archived, lambda message: Archive(message=message)),
+        (keys.completed, lambda message: Complete(message=message)),
+        (keys.pending, lambda message: Requeue(message=message)),
+    ],
+    ids=["retry", "archive", "complete", "requeue"],
+)
+async def test_a_task_stays_active_while_there_is_nowhere_to_put_it(
+    broker: RedisBroker,
+    redis_client: redis.Redis,
+    target: Callable[[str], str],
+    outcome: Callable[[TaskMessage], Outcome],
+) -> None:
+    message = new_message(retention=_DAY, completed_at=_NOW)
+    before = queue_content(active=_active(message)) | {target("default"): b"text"}
+    seed_keyspace(redis_client, before)
+    with pytest.raises(WrongType, match=re.escape(target("default"))):
+        await broker.settle("default", [outcome(message)], now=_NOW)
+    assert read_keyspace(redis_client) == before
+
+
+async def test_a_retention_beyond_the_calendar_is_kept_and_stops_no_other_outcome(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    # what a peer's retention of 2⁶² seconds is read as
+    kept, done = new_message(retention=timedelta.max, completed_at=_NOW), new_message()
+    seed_keyspace(redis_client, queue_content(active=_active(kept, done)))
+    assert await broker.settle("default", [Complete(message=kept), Done(message=done)], now=_NOW) == [True, True]
+    seconds = timedelta.max // timedelta(seconds=1)
+    assert redis_client.zscore(keys.completed("default"), kept.id) == _NOW_S + seconds
+    assert redis_client.llen(keys.active("default")) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -76,6 +77,8 @@ _HISTORY_SIZE = 1000
 _SUBSCRIPTION_IDLE = timedelta(seconds=15)
 _RESUBSCRIBE_S = 1.0
 
+_SECOND = timedelta(seconds=1)
+
 _log = logging.getLogger(__name__)
 
 
@@ -134,7 +137,9 @@ class RedisBroker:
             else:
                 leased.append(Leased(message=message, lease_expires_at=expires_at))
         if aside:
-            await self._set_aside(queue, aside, now)
+            # The tasks taken beside them must not be lost for that. What stays active, the recoverer finds.
+            with contextlib.suppress(BrokerUnavailable, InvalidData):
+                await self._set_aside(queue, aside, now)
         return Dequeued(leased=tuple(leased), unreadable=tuple(unreadable))
 
     async def wait_for_task(self, queue: str, *, timeout: timedelta) -> bool:
@@ -378,7 +383,8 @@ def _settle_complete(queue: str, outcomes: Sequence[Complete], now: datetime) ->
         tasks += (
             message.id,
             message.unique_key or b"",
-            codec.unix_seconds(message.completed_at + message.retention),
+            # added as numbers: a peer's retention may lead beyond the calendar's end
+            codec.unix_seconds(message.completed_at) + message.retention // _SECOND,
             codec.encode_task(message),
             b"0" if outcome.result is None else b"1",
             outcome.result or b"",

@@ -217,7 +217,10 @@ def from_unix_seconds(seconds: float) -> datetime:
 
 def from_unix_nanoseconds(nanoseconds: int) -> datetime:
     """The moment ``nanoseconds`` after 1970, cut to microseconds."""
-    return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return _LATEST if nanoseconds > 0 else _EPOCH
 
 
 def _valid_text(text: str) -> str:

@@ -19,6 +19,7 @@
 --
 -- Atomic for the reason in done.lua. Trimming deletes the tasks' hashes too, and goes on at the next call when there is
 -- more than a chunk: Asynq's trims all at once, which fails for good above some 8,000 members.
+redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
 local failures, refused = 0, {}
 for i = 7, #ARGV, 2 do
   local id = ARGV[i]

@@ -18,6 +18,7 @@
 --
 -- Atomic so that the task is in one container only. msg and counters stay as they are. Unlike Asynq's, trimming deletes
 -- the tasks' hashes too, so that their ids can be used again.
+redis.call("ZCARD", KEYS[2]) -- fails here, before anything is written, when it is of another type
 local fields = redis.call("HMGET", KEYS[1], "state", "group")
 local state, group = fields[1], fields[2]
 if not state then

@@ -13,6 +13,7 @@
 -- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
 --
 -- Atomic for the reason in done.lua, and so that a completed task is never seen without its result.
+redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
 local count, refused = 0, {}
 for i = 3, #ARGV, 6 do
   local id = ARGV[i]

@@ -11,9 +11,10 @@
 -- Reply: 0 when nothing waits, -1 when the queue is paused, otherwise two lists:
 --        {id, msg, id, msg, …} of the tasks taken, oldest first, and
 --        the ids that had no hash, or a hash without a msg. Nothing can be run of those: they are gone from the queue,
---        and so is what was left of their hash.
+--        and so is what was left of their hash. A key of another type in a hash's place stays: it is not ours.
 --
 -- Atomic so that a task has one taker, and is in the active list and leased from the moment it leaves the pending one.
+-- Redis undoes nothing when a script fails, so whatever may fail does before the first write, or is passed over.
 if redis.call("EXISTS", KEYS[2]) == 1 then
   return -1
 end
@@ -23,13 +24,16 @@ local count = #ids
 if count == 0 then
   return 0
 end
+-- fail here when one of the two is of another type
+redis.call("LLEN", KEYS[3])
+redis.call("ZCARD", KEYS[4])
 redis.call("LTRIM", KEYS[1], 0, -count - 1)
 local taken, active, leases, lost = {}, {}, {}, {}
 for i = count, 1, -1 do
   local id = ids[i]
   local key = ARGV[3] .. id
-  local msg = redis.call("HGET", key, "msg")
-  if msg then
+  local msg = redis.pcall("HGET", key, "msg")
+  if type(msg) == "string" then
     redis.call("HSET", key, "state", "active")
     redis.call("HDEL", key, "pending_since")
     taken[#taken + 1] = id
@@ -38,7 +42,9 @@ for i = count, 1, -1 do
     leases[#leases + 1] = ARGV[2]
     leases[#leases + 1] = id
   else
-    redis.call("DEL", key)
+    if not msg then
+      redis.call("DEL", key)
+    end
     lost[#lost + 1] = id
   end
 end

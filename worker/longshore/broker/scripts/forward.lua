@@ -9,7 +9,7 @@
 -- ARGV[4] asynq:{<queue>}:t:                    prefix of the tasks' keys
 -- ARGV[5] asynq:{<queue>}:g:                    prefix of the groups' keys
 --
--- Reply: how many ids left the set. An id without a hash is dropped.
+-- Reply: how many ids left the set. An id without a hash is dropped, so that it does not keep the others waiting.
 --
 -- Atomic so that two servers forward a task once. Unlike Asynq's, a task that goes to a group lists the group's name:
 -- an aggregator finds groups by that list alone.
@@ -17,14 +17,17 @@ local ids = redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", ARGV[1], "LIMIT", 0, AR
 if #ids == 0 then
   return 0
 end
+redis.call("LLEN", KEYS[2]) -- fails here, before anything is written, when it is of another type
 local pending = {}
 for i = 1, #ids do
   local id = ids[i]
   local key = ARGV[4] .. id
-  local task = redis.call("HMGET", key, "state", "group")
+  local task = redis.pcall("HMGET", key, "state", "group")
   local group = task[2]
   if not task[1] then
-    redis.call("DEL", key)
+    if not task.err then -- a key of another type is not ours to delete
+      redis.call("DEL", key)
+    end
   elseif group and group ~= "" then
     redis.call("HSET", key, "state", "aggregating")
     redis.call("ZADD", ARGV[5] .. group, ARGV[1], id)

@@ -6,17 +6,23 @@
 -- ARGV[2] limit                    1 to 1000
 -- ARGV[3] asynq:{<queue>}:t:       prefix of the tasks' keys
 --
--- Reply: {id, msg, id, msg, …}; msg is nil for a task that has none. Nothing is written.
+-- Reply: {id, msg, id, msg, …}; msg is nil for a task that has none. A lease that ended and whose task is not active is
+--        deleted: nobody else would, and enough of them would fill every reply. Nothing else is written.
 --
 -- Atomic so that a task on its way between the active list and the lease set is not taken for an abandoned one.
 local reply = {}
 local ids = redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", ARGV[1], "LIMIT", 0, ARGV[2])
 local function add(id)
+  local msg = redis.pcall("HGET", ARGV[3] .. id, "msg")
   reply[#reply + 1] = id
-  reply[#reply + 1] = redis.call("HGET", ARGV[3] .. id, "msg")
+  reply[#reply + 1] = type(msg) == "string" and msg -- false for a key of another type as well
 end
 for i = 1, #ids do
-  add(ids[i])
+  if redis.call("LPOS", KEYS[2], ids[i]) then
+    add(ids[i])
+  else
+    redis.call("ZREM", KEYS[1], ids[i])
+  end
 end
 -- the two lengths agree unless something went wrong, so the list is walked rarely
 if redis.call("LLEN", KEYS[2]) ~= redis.call("ZCARD", KEYS[1]) then

@@ -29,12 +29,13 @@ else
 end
 local reply = {}
 for i = 1, #ids do
-  local fields = redis.call("HMGET", ARGV[3] .. ids[i], "msg", "result")
+  -- a key of another type reads as one without fields: it must not hide the rest of the page
+  local fields = redis.pcall("HMGET", ARGV[3] .. ids[i], "msg", "result")
   local lease = redis.call("ZSCORE", KEYS[2], ids[i])
   reply[#reply + 1] = {
     ids[i],
-    fields[1],
-    fields[2],
+    fields[1] or false,
+    fields[2] or false,
     scores[i] or false,
     (lease and tonumber(lease) > tonumber(ARGV[4])) and 0 or 1,
   }

@@ -11,6 +11,7 @@
 --
 -- Atomic for the reason in done.lua. Unlike Asynq's, it records since when the task waits: without that the queue's
 -- latency reads as zero while such a task is the oldest.
+redis.call("LLEN", KEYS[3]) -- fails here, before anything is written, when it is of another type
 local refused = {}
 -- the list's tail is taken first, so the first one is pushed last
 for i = #ARGV, 3, -1 do

@@ -15,6 +15,7 @@
 -- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
 --
 -- Atomic for the reason in done.lua. The lock is kept: the task is not over.
+redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
 local failures, refused = 0, {}
 for i = 3, #ARGV, 4 do
   local id = ARGV[i]

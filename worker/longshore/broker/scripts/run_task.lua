@@ -14,6 +14,7 @@
 --        -3 it is not where its state says; nothing was written
 --
 -- Atomic so that the task is in one container only. Unlike Asynq's, it records since when the task waits.
+redis.call("LLEN", KEYS[2]) -- fails here, before anything is written, when it is of another type
 local fields = redis.call("HMGET", KEYS[1], "state", "group")
 local state, group = fields[1], fields[2]
 if not state then
