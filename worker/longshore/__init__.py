@@ -1,6 +1,7 @@
 """Longshore: background jobs on Redis, in Asynq's own protocol."""
 
 from longshore.app import App
+from longshore.blocking import run
 from longshore.broker.base import RedisSettings
 from longshore.client import Client
 from longshore.context import Context
@@ -27,7 +28,6 @@ from longshore.errors import (
 from longshore.inspector import Inspector
 from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, ServerSnapshot, TaskInfo
 from longshore.protocol.states import TaskState
-from longshore.run import run
 from longshore.server import Server
 from longshore.task import Task
 

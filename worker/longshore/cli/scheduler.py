@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from longshore.blocking import fastest_loop
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, redis_settings, with_settings
 from longshore.cli.worker import reach
-from longshore.run import fastest_loop
 from longshore.scheduler import Scheduler
 
 

@@ -10,12 +10,12 @@ from datetime import timedelta
 import click
 
 from longshore.app import App
+from longshore.blocking import fastest_loop
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
 from longshore.cli.target import load_app
 from longshore.errors import BrokerUnavailable
-from longshore.run import fastest_loop
 from longshore.server import Server
 
 _PAUSE_S = 1.0  # between two attempts to reach Redis at start
