@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from localcluster.network import Network
 from localcluster.processes import ProcessFolder
 from localcluster.sandbox import Sandbox
 from localcluster.steps import step
+
+
+# Seconds that a cluster whose processes all run may take to say that its node is Ready.
+_ANSWERS_WITHIN_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,13 @@ def running() -> NodeAccess | None:
         access = _access(folder, Network(whole=IPv4Network(json.loads((folder / "network.json").read_text()))))
     except (OSError, ValueError):
         return None
-    return access if access.kubeconfig.exists() and node.ready(access) else None
+    # A busy machine answers late; a cluster that somebody works with must not be taken for a broken one.
+    deadline = time.monotonic() + _ANSWERS_WITHIN_S
+    while access.kubeconfig.exists() and time.monotonic() < deadline:
+        if node.ready(access):
+            return access
+        time.sleep(1)
+    return None
 
 
 def image(dockerfile: Path, context: Path, tag: str, build_args: dict[str, str] | None = None) -> None:
