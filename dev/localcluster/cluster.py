@@ -24,7 +24,6 @@ from localcluster.processes import ProcessFolder
 from localcluster.sandbox import Sandbox
 from localcluster.steps import step
 
-
 # Seconds that a cluster whose processes all run may take to say that its node is Ready.
 _ANSWERS_WITHIN_S = 60
 
