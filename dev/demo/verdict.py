@@ -117,10 +117,13 @@ def _no_busy_worker_was_killed(evidence: Evidence) -> Check:
     open_tasks: Counter[tuple[str, str]] = Counter()
     for entry in evidence.journal:
         open_tasks[entry.worker, entry.task_id] += 1 if entry.event == "started" else -1
+    cut_off: dict[str, set[str]] = {}
+    for (worker, task), left in open_tasks.items():
+        if left > 0:
+            cut_off.setdefault(worker, set()).add(task)
     problems = [
-        f"{worker} started {task} and did not finish it"
-        for (worker, task), left in sorted(open_tasks.items())
-        if left > 0
+        f"{worker} started {len(tasks)} tasks that it did not finish ({_some(tasks)})"
+        for worker, tasks in sorted(cut_off.items())
     ]
     for pod in evidence.pods:
         if pod.exit_code not in (None, 0):
