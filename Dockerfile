@@ -18,11 +18,13 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca-bu
 
 # The project, apart from its dependencies: a change of it makes one small new layer.
 FROM dependencies AS package
+COPY requirements/build.txt /src/requirements/build.txt
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
+    /opt/pip/bin/pip install --require-hashes -r /src/requirements/build.txt
 COPY pyproject.toml README.md LICENSE /src/
 COPY worker /src/worker
 COPY operator /src/operator
-RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca-bundle,target=/run/secrets/ca-bundle \
-    /opt/pip/bin/pip wheel --no-deps --wheel-dir /src/dist /src \
+RUN /opt/pip/bin/pip wheel --no-index --no-build-isolation --no-deps --wheel-dir /src/dist /src \
     && /opt/pip/bin/pip --python /opt/longshore/bin/python install --no-deps --no-index --root /package /src/dist/*.whl
 
 FROM ${BASE_IMAGE}
