@@ -35,14 +35,14 @@ class WatchStreams:
         expected: Mapping[str, str],
         *,
         clock: Callable[[], float] | None = None,
-        reopen_within_s: float = REOPEN_WITHIN_S,
-        silent_at_most_s: float = SILENT_AT_MOST_S,
+        reopen_within_s: float | None = None,
+        silent_at_most_s: float | None = None,
     ) -> None:
         """``expected``: path of each collection that must be watched, and its name for people."""
         self._clock = clock or asyncio.get_running_loop().time
         self._expected = dict(expected)
-        self._reopen_within_s = reopen_within_s
-        self._silent_at_most_s = silent_at_most_s
+        self._reopen_within_s = REOPEN_WITHIN_S if reopen_within_s is None else reopen_within_s
+        self._silent_at_most_s = SILENT_AT_MOST_S if silent_at_most_s is None else silent_at_most_s
         started = self._clock()
         self._streams = {
             path: _Stream(response=None, received=0, heard_at=started, closed_at=started) for path in expected

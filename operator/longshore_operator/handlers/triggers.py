@@ -15,7 +15,7 @@ from longshore_operator.cluster.resources import (
     Resource,
 )
 from longshore_operator.observe.redis import News
-from longshore_operator.observe.view import Change, Key, Manifest, View
+from longshore_operator.observe.view import Change, Key, Manifest, View, broker_ref
 from longshore_operator.plan.names import BROKER_LABEL, POOL_LABEL
 
 
@@ -41,17 +41,18 @@ class Triggers:
         if resource == BROKERS:
             self._add_all(self._view.users(namespace, name), fresh=True)
             return
-        broker = manifest["spec"].get("brokerRef") or DEFAULT_BROKER
+        broker = broker_ref(resource, manifest) or DEFAULT_BROKER
         self._add(Key(kind=BROKERS.kind, namespace=namespace, name=broker))
         if resource == QUEUES:
-            queue = manifest["spec"].get("queueName") or name
+            queue = (manifest.get("spec") or {}).get("queueName") or name
             self._add_all(
                 Key(kind=QUEUES.kind, namespace=namespace, name=other.name)
                 for other in self._view.queues_of(namespace, broker)
                 if other.queue_name == queue
             )
         elif resource == WORKER_POOLS:
-            self._add_all(self._pools_serving(namespace, broker, {each["name"] for each in manifest["spec"]["queues"]}))
+            served = (manifest.get("spec") or {}).get("queues") or ()
+            self._add_all(self._pools_serving(namespace, broker, {each["name"] for each in served}))
 
     def read(self, place: tuple[str, str], news: News) -> None:
         """A poll of the Broker at this place brought news."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from longshore_operator.cluster.resources import BROKERS, PERIODIC_TASKS, QUEUES, WORKER_POOLS
+from longshore_operator.cluster.resources import BROKERS, OWN_KINDS, PERIODIC_TASKS, QUEUES, WORKER_POOLS
 from longshore_operator.handlers.broker import visit_broker
 from longshore_operator.handlers.context import Context
 from longshore_operator.handlers.periodic_task import visit_periodic_task
 from longshore_operator.handlers.task_queue import visit_queue
 from longshore_operator.handlers.worker_pool import visit_worker_pool
 from longshore_operator.observe.view import Key
+from longshore_operator.plan.unreadable import plan_unreadable
 
 _HANDLERS: dict[str, Callable[[Context, Key], Awaitable[timedelta | None]]] = {
     BROKERS.kind: visit_broker,
@@ -19,8 +20,15 @@ _HANDLERS: dict[str, Callable[[Context, Key], Awaitable[timedelta | None]]] = {
     WORKER_POOLS.kind: visit_worker_pool,
     PERIODIC_TASKS.kind: visit_periodic_task,
 }
+_RESOURCES = {resource.kind: resource for resource in OWN_KINDS}
 
 
 async def visit(context: Context, key: Key) -> timedelta | None:
     """Look at one object and do what it needs. How long until the next look at the latest; None: when told."""
-    return await _HANDLERS[key.kind](context, key)
+    unreadable, manifest = context.view.unreadable(key), context.view.manifest(key)
+    if unreadable is None or manifest is None:
+        return await _HANDLERS[key.kind](context, key)
+    plan = plan_unreadable(key.kind, manifest, unreadable.problem, context.now())
+    wait = await context.status.write(_RESOURCES[key.kind], manifest, plan)
+    context.events.post(manifest, plan.notes)
+    return wait

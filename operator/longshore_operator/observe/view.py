@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
-from longshore_operator.api.broker import Broker
+from longshore_operator.api.broker import DEFAULT_BROKER, Broker
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.api.queue import Queue
 from longshore_operator.api.resource import Resource as Model
@@ -106,16 +106,15 @@ class View:
         model_type = _MODELS.get(resource.kind)
         if model_type is None:
             return
+        broker = broker_ref(resource, manifest)
+        if broker is not None:
+            self._by_broker[place[0], broker].add(key)
         try:
-            model = self._models[key] = model_type.parse(manifest)
+            self._models[key] = model_type.parse(manifest)
         except InvalidResource as error:
             # The schema should have refused it: an older or newer CRD is installed.
             self._unreadable[key] = error
             logger.exception("an object cannot be read", extra={"action": "parse", "object": str(key)})
-            return
-        broker = broker_of(model)
-        if broker is not None:
-            self._by_broker[place[0], broker].add(key)
 
     def _unlink(self, resource: Resource, place: Place, manifest: Manifest) -> None:
         key = Key(kind=resource.kind, namespace=place[0], name=place[1])
@@ -124,8 +123,8 @@ class View:
             if pool:
                 _discard(self._pods_of_pool, (place[0], pool), place)
         self._unreadable.pop(key, None)
-        model = self._models.pop(key, None)
-        broker = broker_of(model) if model else None
+        self._models.pop(key, None)
+        broker = broker_ref(resource, manifest)
         if broker is not None:
             _discard(self._by_broker, (place[0], broker), key)
 
@@ -144,8 +143,8 @@ class View:
         return list(self._manifests[resource.kind])
 
     def keys(self) -> Iterator[Key]:
-        """Every object of our own kinds that can be read."""
-        yield from list(self._models)
+        """Every object of our own kinds."""
+        yield from [*self._models, *self._unreadable]
 
     def unreadable(self, key: Key) -> InvalidResource | None:
         """Why the object cannot be read, if it cannot."""
@@ -168,7 +167,7 @@ class View:
         return self._model(PeriodicTask, namespace, name)
 
     def users(self, namespace: str, broker: str) -> list[Key]:
-        """Everything that refers to the Broker of that name, sorted."""
+        """Everything that refers to the Broker of that name, readable or not, sorted."""
         return sorted(self._by_broker.get((namespace, broker), ()))
 
     def queues_of(self, namespace: str, broker: str) -> list[Queue]:
@@ -201,11 +200,12 @@ class View:
         return [model for model in models if isinstance(model, model_type)]
 
 
-def broker_of(model: Model) -> str | None:
-    """The name of the Broker that the object refers to; None for a Broker itself."""
-    if isinstance(model, Queue | WorkerPool | PeriodicTask):
-        return model.spec.broker_ref
-    return None
+def broker_ref(resource: Resource, manifest: Manifest) -> str | None:
+    """The name of the Broker that an object refers to; None for a Broker, and for kinds that know of none."""
+    if resource not in (QUEUES, WORKER_POOLS, PERIODIC_TASKS):
+        return None
+    reference = (manifest.get("spec") or {}).get("brokerRef")
+    return reference if isinstance(reference, str) else DEFAULT_BROKER
 
 
 def _newer(manifest: Manifest, known: Manifest) -> bool:
