@@ -122,6 +122,8 @@ async def test_history_counts_days_from_today_back(inspector: Inspector, redis_c
         QueueDay(date=date(2024, 2, 29), processed=7, failed=0),
         QueueDay(date=date(2024, 2, 28), processed=0, failed=0),
     )
+    redis_client.set(keys.processed("default", date(2024, 2, 28)), "many")
+    assert (await inspector.history("default", 3))[2].processed == 0
     with pytest.raises(InvalidOption, match="days: must be from 1 to 90"):
         await inspector.history("default", 91)
 
@@ -242,6 +244,9 @@ async def test_a_task_that_is_not_there_or_cannot_be_read_says_so(
     seed_keyspace(redis_client, queue_content(retry=[(new_message(id="a"), 1)]))
     redis_client.hset(keys.task("default", "a"), "msg", b"\xff")
     with pytest.raises(InvalidData, match="task message"):
+        await inspector.task("default", "a")
+    redis_client.hset(keys.task("default", "a"), "state", "asleep")
+    with pytest.raises(InvalidData, match="state is 'asleep'"):
         await inspector.task("default", "a")
 
 

@@ -105,13 +105,20 @@ async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, 
             keys.tick_record("low", entry_id(_SCOPE, "a")): b"text",
             keys.tick_record("low", entry_id(_SCOPE, "b")): {b"missed": b"many"},
             keys.tick_record("low", entry_id(_SCOPE, "c")): {b"missed": b"2"},
+            keys.tick_record("low", entry_id(_SCOPE, "d")): {b"last_tick": b"9" * 30},
+            keys.SERVERS: {b"asynq:servers:{list}": float(_NOW_S)},
+            "asynq:servers:{list}": [b"x"],
         },
     )
-    ticks_of = dict.fromkeys("abc", "low")
-    snapshot = await inspector.snapshot(["good", "bad"], scope=_SCOPE, ticks_of=ticks_of, now=_NOW)
+    old = new_message(id="old", queue="odd")
+    seed_keyspace(redis_client, queue_content("odd", pending=[old], pending_since_ns=10**30))
+    ticks_of = dict.fromkeys("abcd", "low")
+    snapshot = await inspector.snapshot(["good", "bad", "odd"], scope=_SCOPE, ticks_of=ticks_of, now=_NOW)
     assert snapshot.queues["good"].pending == 1
     assert snapshot.queues["bad"].problem == "asynq:{bad}:pending: is a string, but Asynq keeps a list there"
+    assert snapshot.queues["odd"].pending == 1
     assert snapshot.scheduler is None
+    assert snapshot.servers == ()
     assert snapshot.ticks == {"c": TickRecord(missed=2)}
 
 

@@ -146,6 +146,16 @@ async def test_an_unusable_entry_is_reported_and_stops_no_other(redis_url: str, 
         await until(lambda: errors(redis_client) == {})
 
 
+async def test_an_unreadable_record_is_reported_and_stops_no_other(redis_url: str, redis_client: redis.Redis) -> None:
+    last_year = str(int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()))
+    redis_client.hset(keys.tick_record("default", f"{SCOPE}/bad"), "last_tick", last_year)
+    declare(redis_client, "bad", new_entry("30 4 * * *"))
+    declare(redis_client, "good", new_entry("@every 1s"))
+    async with Scheduler(SCOPE, redis=redis_url):
+        await until(lambda: len(ticks_enqueued(redis_client, "good")) >= 2)
+        await until(lambda: "last_tick: not a time" in errors(redis_client).get("bad", ""))
+
+
 async def test_a_queue_that_cannot_be_written_is_reported_and_its_ticks_follow_once_it_can(
     redis_url: str, redis_client: redis.Redis
 ) -> None:

@@ -146,6 +146,22 @@ async def test_nothing_is_written_when(
         assert read_keyspace(redis_client) | QUEUES == before | QUEUES
 
 
+@pytest.mark.parametrize("last", ["soon", "9" * 30])
+async def test_a_record_that_became_unreadable_refuses_its_tick_alone(
+    store: RedisPeriodicStore, redis_client: redis.Redis, last: str
+) -> None:
+    seed_keyspace(redis_client, {RECORD: fields(last_tick=last)})
+    elsewhere = new_tick(
+        record=RecordName(queue="other", entry_id="shop/main/hourly"),
+        after=None,
+        message=TaskMessage(type="t", id="x", queue="other"),
+    )
+    refused, carried_out = await carry_out(store, new_tick(), elsewhere)
+    assert isinstance(refused, InvalidData)
+    assert carried_out == TickReply(result=TickResult.ENQUEUED, last_tick=TICK)
+    assert redis_client.hgetall(RECORD) == fields(last_tick=last)
+
+
 async def test_a_record_that_was_lost_is_told_to_a_caller_who_relied_on_it(
     store: RedisPeriodicStore, redis_client: redis.Redis
 ) -> None:

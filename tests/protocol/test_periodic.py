@@ -92,6 +92,8 @@ def test_an_unknown_field_of_a_newer_writer_is_passed_over() -> None:
         ({"since": "now"}, "since"),
         ({"since": True}, "since"),
         ({"since": 10**30}, "since"),
+        ({"since": -1}, "since"),
+        ({"since": 253402300799}, "since"),
         ({"suspend": "no"}, "suspend"),
         ({"catchUp": "Some"}, "catchUp"),
         ({"startingDeadlineSeconds": "1m"}, "startingDeadlineSeconds"),
@@ -108,7 +110,7 @@ def test_an_entry_that_cannot_be_read_names_the_field(change: dict[str, Any], fi
         decode_entry(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"null", b"[" * 100_000])
 def test_what_is_not_a_json_object_is_invalid(data: bytes) -> None:
     with pytest.raises(InvalidData, match="periodic entry: "):
         decode_entry(data)
@@ -132,6 +134,12 @@ def test_a_tick_record_that_is_not_numbers_names_the_field() -> None:
         decode_tick_record({b"missed": b"many"})
 
 
+@pytest.mark.parametrize("last_tick", [b"soon", b"-1", b"253402300799", b"9" * 30, b"9" * 5000])
+def test_a_last_tick_that_no_schedule_can_start_from_is_invalid(last_tick: bytes) -> None:
+    with pytest.raises(InvalidData, match="tick record: last_tick: not a time"):
+        decode_tick_record({b"last_tick": last_tick})
+
+
 def test_a_ticks_task_id_is_the_same_whoever_makes_it() -> None:
     entry = entry_id("shop/main", "nightly")
     assert tick_task_id(entry, _SINCE) == "periodic:shop/main/nightly:1709294400"
@@ -141,7 +149,7 @@ def test_a_lease_survives_writing_and_reading() -> None:
     assert decode_lease(encode_lease("pod:1:u", _SINCE)) == ("pod:1:u", _SINCE)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"holder":1,"since":2}'])
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"holder":1,"since":2}', b"[" * 100_000])
 def test_a_lease_that_cannot_be_read_is_invalid(data: bytes) -> None:
     with pytest.raises(InvalidData):
         decode_lease(data)

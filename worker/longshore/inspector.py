@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from longshore.broker.base import RedisSettings
 from longshore.broker.connection import Command
-from longshore.broker.poll import poll_broker, queue_command, queue_snapshot, read_servers
+from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot, read_servers
 from longshore.broker.redis_broker import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT, RedisBroker
 from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, READ_TASK, RUN_TASK, Script
 from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState, WrongType
@@ -103,7 +103,7 @@ class Inspector:
         exists, values = await self._redis.run([_is_registered(queue), ("MGET", *counters)])
         if not exists:
             raise QueueNotFound(queue)
-        numbers = [int(value or 0) for value in values]
+        numbers = [integer(value) for value in values]
         return tuple(
             QueueDay(date=day, processed=processed, failed=failed)
             for day, processed, failed in zip(dates, numbers[::2], numbers[1::2], strict=True)
@@ -163,7 +163,7 @@ class Inspector:
         if reply is None:
             raise TaskNotFound(queue, task_id)
         data, state, result, score, lapsed = reply
-        return _task_info(data, _state(_text(state)), result, score, lapsed, now)
+        return _task_info(data, _stored_state(state), result, score, lapsed, now)
 
     async def run_task(self, queue: str, task_id: str) -> bool:
         """Make a task pending now, whatever it waits for. False when it is pending already.
@@ -299,6 +299,13 @@ def _state(state: TaskState | str) -> TaskState:
     except ValueError:
         names = ", ".join(known.value for known in TaskState)
         raise InvalidOption("state", f"{state!r} is not a task state; there are {names}") from None
+
+
+def _stored_state(data: bytes) -> TaskState:
+    try:
+        return TaskState(_text(data))
+    except ValueError:
+        raise InvalidData(f"the task's state is {_text(data)!r}, which is none of Asynq's") from None
 
 
 def _task_info(data: Any, state: TaskState, result: Any, score: Any, lapsed: int, now: datetime) -> TaskInfo:

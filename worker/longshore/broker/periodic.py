@@ -10,7 +10,7 @@ from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResu
 from longshore.broker.scripts import HOLD_SCHEDULER_LEASE, RELEASE_SCHEDULER_LEASE, TICK
 from longshore.errors import InvalidData
 from longshore.protocol import codec, keys
-from longshore.protocol.periodic import TickRecord, decode_tick_record, encode_lease
+from longshore.protocol.periodic import TickRecord, decode_last_tick, decode_tick_record, encode_lease
 
 
 class RedisPeriodicStore:
@@ -72,13 +72,14 @@ def _command(tick: Tick, now: datetime) -> Command:
     return (TICK, len(names), *names, *arguments)
 
 
-def _reply(reply: list[bytes | int] | InvalidData) -> TickReply | InvalidData:
+def _reply(reply: tuple[int, bytes] | InvalidData) -> TickReply | InvalidData:
     if isinstance(reply, InvalidData):
         return reply
     result, last_tick = reply
-    return TickReply(
-        result=TickResult(result), last_tick=codec.from_unix_seconds(int(last_tick)) if last_tick else None
-    )
+    try:
+        return TickReply(result=TickResult(result), last_tick=decode_last_tick(last_tick))
+    except InvalidData as error:
+        return error
 
 
 def _record(reply: list[bytes] | InvalidData) -> TickRecord | InvalidData:

@@ -83,7 +83,7 @@ def queue_snapshot(queue: str, reply: Any) -> QueueSnapshot:
     if isinstance(reply, WrongType):
         return QueueSnapshot(name=queue, problem=str(reply))
     pending, active, scheduled, retry, archived, completed, aggregating, due, paused, since, processed, failed = reply
-    since_ns = _integer(since)
+    since_ns = integer(since)
     return QueueSnapshot(
         name=queue,
         pending=pending,
@@ -95,10 +95,10 @@ def queue_snapshot(queue: str, reply: Any) -> QueueSnapshot:
         aggregating=aggregating,
         due=due,
         # only the key's existence pauses: a value that is no time means an unknown one
-        paused_at=None if paused is None else codec.from_unix_seconds(_integer(paused)),
+        paused_at=None if paused is None else codec.from_unix_seconds(integer(paused)),
         oldest_pending_at=codec.from_unix_nanoseconds(since_ns) if since_ns > 0 else None,
-        processed_today=_integer(processed),
-        failed_today=_integer(failed),
+        processed_today=integer(processed),
+        failed_today=integer(failed),
     )
 
 
@@ -109,12 +109,13 @@ async def _servers(
     commands: list[Command] = []
     for name in names:
         commands += [("GET", name), ("HVALS", keys.workers_of(name))]
-    replies = await connection.run(commands) if commands else []
+    replies = await connection.run_each(commands)
     servers = []
     for data, running in zip(replies[::2], replies[1::2], strict=True):
         info = _server(data)
         if info is not None:
-            workers = [worker for item in running if (worker := _worker(item, keep_payloads)) is not None]
+            items = [] if isinstance(running, WrongType) else running
+            workers = [worker for item in items if (worker := _worker(item, keep_payloads)) is not None]
             workers.sort(key=lambda worker: (worker.started_at, worker.task_id))
             servers.append(ServerSnapshot(info=info, workers=tuple(workers)))
     servers.sort(key=lambda server: (server.info.host, server.info.server_id))
@@ -165,9 +166,9 @@ def _ticks(names: Mapping[str, str], records: Sequence[Any]) -> dict[str, TickRe
 # A record that a peer wrote badly, or that expired between the two round trips, is passed over.
 
 
-def _server(data: bytes | None) -> ServerInfo | None:
+def _server(data: bytes | WrongType | None) -> ServerInfo | None:
     try:
-        return None if data is None else codec.decode_server(data)
+        return codec.decode_server(data) if isinstance(data, bytes) else None
     except InvalidData:
         return None
 
@@ -183,7 +184,8 @@ def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _integer(data: bytes | None) -> int:
+def integer(data: bytes | None) -> int:
+    """The number in a counter's or a time's value; 0 for none and for what is no number."""
     try:
         return int(data or 0)
     except ValueError:

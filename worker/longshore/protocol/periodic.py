@@ -21,6 +21,9 @@ from longshore.errors import InvalidData
 T = TypeVar("T")
 U = TypeVar("U")
 
+# Schedules look some years ahead of a time, and the calendar ends with the year 9999.
+_LATEST_S = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
+
 
 class CatchUp(Enum):
     """Which of several missed ticks run, of those not later than the starting deadline allows."""
@@ -114,16 +117,12 @@ def decode_entry(data: bytes) -> PeriodicEntry:
 
     Raises InvalidData, naming the field, when it cannot be read.
     """
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise InvalidData(f"periodic entry: not JSON: {error}") from error
-    fields = _Fields(document, "")
+    fields = _Fields(_read_json("periodic entry", data), "")
     task = _Fields(fields.required("task", dict), "task.")
     return PeriodicEntry(
         schedule=fields.required("schedule", str),
         time_zone=fields.optional("timeZone", str),
-        since=fields.converted("since", int, lambda s: datetime.fromtimestamp(s, UTC)),
+        since=fields.converted("since", int, _moment),
         suspend=bool(fields.optional("suspend", bool)),
         starting_deadline=fields.duration("startingDeadlineSeconds"),
         catch_up=fields.converted("catchUp", str, CatchUp) if "catchUp" in fields.document else CatchUp.LATEST,
@@ -147,12 +146,8 @@ def encode_lease(holder: str, since: datetime) -> bytes:
 
 def decode_lease(data: bytes) -> tuple[str, datetime]:
     """Holder and since of a lease's value. Raises InvalidData."""
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise InvalidData(f"scheduler lease: not JSON: {error}") from error
-    fields = _Fields(document, "scheduler lease ")
-    return fields.required("holder", str), fields.converted("since", int, lambda s: datetime.fromtimestamp(s, UTC))
+    fields = _Fields(_read_json("scheduler lease", data), "scheduler lease ")
+    return fields.required("holder", str), fields.converted("since", int, _moment)
 
 
 def decode_tick_record(fields: Mapping[bytes, bytes]) -> TickRecord:
@@ -164,15 +159,37 @@ def decode_tick_record(fields: Mapping[bytes, bytes]) -> TickRecord:
         except ValueError as error:
             raise InvalidData(f"tick record: {name.decode()}: not an integer") from error
 
-    last_tick = number(b"last_tick")
     task_id = fields.get(b"last_task_id")
     return TickRecord(
-        last_tick=datetime.fromtimestamp(last_tick, UTC) if last_tick else None,
+        last_tick=decode_last_tick(fields.get(b"last_tick")),
         last_task_id=task_id.decode(errors="replace") if task_id else None,
         missed=number(b"missed"),
         enqueued=number(b"enqueued"),
         skipped=number(b"skipped"),
     )
+
+
+def decode_last_tick(data: bytes | None) -> datetime | None:
+    """The field ``last_tick`` of a tick hash; None when there is none. Raises InvalidData."""
+    try:
+        return _moment(int(data)) if data else None
+    except ValueError as error:
+        raise InvalidData(f"tick record: last_tick: not a time: {error}") from error
+
+
+def _moment(seconds: int) -> datetime:
+    if not 0 <= seconds <= _LATEST_S:
+        raise ValueError(f"must be from 0 to {_LATEST_S}, Unix seconds until the year 9000")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _read_json(what: str, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise InvalidData(f"{what}: not JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidData(f"{what}: nested too deeply") from error
 
 
 def _seconds(duration: timedelta | None) -> int | None:
