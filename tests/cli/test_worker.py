@@ -130,6 +130,19 @@ def test_everything_may_come_from_the_environment(project: Path, redis_client: r
     assert next(line["timeout_s"] for line in lines if line["action"] == "draining") == 90
 
 
+def test_an_application_may_run_itself(project: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    script = (
+        "import longshore, sys, shop; longshore.run(shop.app, redis=sys.argv[1], queues={'mine': 2}, concurrency=3)"
+    )
+    command = [sys.executable, "-c", script, redis_url]
+    with subprocess.Popen(command, cwd=project, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        task_id = enqueue(project, redis_url, "touch", "--queue", "mine", "--payload", json.dumps(str(project / "out")))
+        until((project / "out").exists)
+        until(lambda: not redis_client.exists(keys.task("mine", task_id)))
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, "")
+
+
 def test_the_probes_are_served(project: Path, redis_url: str, redis_server: RedisServer) -> None:
     with RedisServer() as other:  # its port is free once it has ended
         port = other.port

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -153,8 +154,15 @@ def _not_unicode() -> NoReturn:
     ],
 )
 async def test_whatever_a_handler_raises_is_a_failure_and_ends_nothing_else(
-    redis_url: str, redis_client: redis.Redis, misbehave: Any, text: str, in_thread: bool
+    redis_url: str,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    misbehave: Any,
+    text: str,
+    in_thread: bool,
 ) -> None:
+    # A test report sent between pytest's own processes cannot hold the text that is not Unicode.
+    monkeypatch.setattr(logging.getLogger("longshore.server"), "disabled", True)
     app = App()
     if in_thread:
         app.task("bad")(lambda: misbehave())

@@ -73,7 +73,7 @@ class QueueWatch:
             return True
         if self._fruitless > _FRUITLESS:
             # Other workers are quicker each time, or the list holds what dequeue cannot take.
-            await asyncio.sleep(self._random.uniform(0.01, 0.05))
+            await asyncio.sleep(self._random.uniform(0.0, 0.005))
         try:
             ready = await self._broker.wait_for_task(self._queue, timeout=self._park)
         except BrokerUnavailable as error:
