@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -53,10 +54,44 @@ async def test_a_wrong_password_is_told_in_redis_words_and_the_right_one_overrid
         await broker.aclose()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1:port", ""])
-def test_a_url_that_cannot_be_read_is_refused_at_once_without_repeating_it(url: str) -> None:
-    with pytest.raises(InvalidOption, match="redis URL: "):
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://:s3cret@127.0.0.1", "must specify one of the following schemes"),
+        ("s3cret:6379", "must specify one of the following schemes"),
+        ("redis://127.0.0.1:s3cret", "cannot be read; write redis://"),
+        ("redis://:s3cret/word@127.0.0.1:6379/0", "write %40 for @, %2F for /"),
+        ("redis://:s3cret?word@127.0.0.1:6379", "write %40 for @, %2F for /"),
+        ("redis://:123/s3cret@127.0.0.1:6379", "has a / \\? or # before its @"),
+        ("redis://:123?s3cret@127.0.0.1:6379", "has a / \\? or # before its @"),
+        ("redis://:123#s3cret@127.0.0.1:6379", "has a / \\? or # before its @"),
+        ("redis://[s3cret", "cannot be read; write redis://"),
+        ("redis://:sécr\u2100@127.0.0.1", "cannot be read; write redis://"),
+        ("redis://127.0.0.1/s3cret", "must be a database's number"),
+        ("redis://127.0.0.1?db=s3cret", "Invalid value for 'db'"),
+        ("redis://127.0.0.1?socket_timeout=s3cret", "'socket_timeout' is no option of its query; there are db, "),
+        ("redis://127.0.0.1?ssl_ca_certs=s3cret", r"its TLS options \(ssl_ca_certs\) cannot be used"),
+        ("rediss://127.0.0.1?ssl_cert_reqs=s3cret", r"its TLS options \(ssl_cert_reqs\) cannot be used"),
+        ("", "must specify one of the following schemes"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_at_once_without_repeating_it(url: str, problem: str) -> None:
+    with pytest.raises(InvalidOption, match=f"redis URL: .*{problem}") as error:
         _connect(url)
+    shown: BaseException | None = error.value
+    while shown is not None:  # a traceback shows what it came from as well, unless that is suppressed
+        assert not re.search("s3cret|sécr|123", str(shown))
+        shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+
+
+async def test_a_unix_socket_is_spoken_to(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with RedisServer("--unixsocket", str(path)):
+        broker = _connect(f"unix://{path}?db=2")
+        await broker.ping()
+        await broker.aclose()
+    with pytest.raises(BrokerUnavailable, match=rf"Redis at {path}: "):
+        await _connect(f"unix://{path}").ping()
 
 
 async def test_a_redis_that_does_not_answer_in_time_is_unavailable_and_serves_again_later() -> None:
@@ -69,6 +104,46 @@ async def test_a_redis_that_does_not_answer_in_time_is_unavailable_and_serves_ag
         server.thaw()
         await broker.ping()
         await broker.aclose()
+
+
+async def test_a_call_that_waits_for_its_turn_behind_many_others_waits_no_longer_than_any() -> None:
+    with RedisServer() as server:
+        broker = _connect(server.url, timeout=timedelta(seconds=1))
+        server.freeze()
+        async with asyncio.timeout(15):  # turn after turn they would take 20 seconds
+            results = await asyncio.gather(*(broker.ping() for _ in range(640)), return_exceptions=True)
+        assert {type(result) for result in results} == {BrokerUnavailable}
+        server.thaw()
+        await broker.ping()
+        await broker.aclose()
+
+
+async def test_one_lost_call_tells_that_idle_connections_are_lost_as_well(redis_server: RedisServer) -> None:
+    lost = asyncio.Event()  # what was connected until then gets no answers, and no end either
+    passing_on = set()
+
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, *, new: bool) -> None:
+        while data := await source.read(65536):
+            if new or not lost.is_set():
+                target.write(data)
+        target.close()
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passing_on.add(asyncio.current_task())
+        new = lost.is_set()
+        from_redis, to_redis = await asyncio.open_connection(redis_server.host, redis_server.port)
+        await asyncio.gather(pump(reader, to_redis, new=new), pump(from_redis, writer, new=new))
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        broker = _connect(f"redis://127.0.0.1:{port}", timeout=timedelta(seconds=1))
+        await asyncio.gather(*(broker.ping() for _ in range(10)))
+        lost.set()
+        with pytest.raises(BrokerUnavailable, match="does not answer within 1 s"):
+            await broker.ping()
+        await broker.ping()
+        await broker.aclose()
+        await asyncio.wait_for(asyncio.gather(*passing_on), 10)
 
 
 async def test_a_restarted_redis_is_used_again_though_it_has_lost_its_scripts() -> None:

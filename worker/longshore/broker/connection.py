@@ -17,12 +17,10 @@ from typing import Any, TypeAlias
 
 import hiredis
 from redis import exceptions
-from redis.asyncio import ConnectionPool
-from redis.asyncio.connection import AbstractConnection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 
 from longshore.broker.base import RedisSettings
+from longshore.broker.redis_url import connection_factory
 from longshore.broker.scripts import Script
 from longshore.errors import BrokerUnavailable, InvalidOption, WrongType
 
@@ -40,35 +38,15 @@ _MOST_CONNECTIONS = 32
 class RedisConnection:
     """A small pool of connections to one Redis. Every method raises BrokerUnavailable with Redis' own reason.
 
-    A call that is cancelled, or that times out, closes the connection it used: whether Redis carried it out is unknown.
+    A call's time limit covers everything it waits for: its turn, connecting, writing and reading. A call that is
+    cancelled, or that times out, closes the connection it used: whether Redis carried it out is unknown.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
-        try:
-            options = parse_url(settings.url)
-        except ValueError as error:
-            # redis-py's text does not repeat the URL, which may hold a password
-            raise InvalidOption("redis URL", str(error)) from error
-        if settings.username is not None:
-            options["username"] = settings.username
-        if settings.password is not None:
-            options["password"] = settings.password
+        self._factory, self.address = connection_factory(settings)
         self._seconds = settings.timeout.total_seconds()
         if self._seconds <= 0:
             raise InvalidOption("redis timeout", "must be more than zero")
-        # Only a factory: redis-py's pool knows the class and the options of a connection to any kind of URL.
-        # Time limits are ours: one for the whole exchange instead of one for each write and read.
-        self._factory = ConnectionPool(
-            **options,
-            protocol=2,
-            decode_responses=False,
-            retry=Retry(NoBackoff(), 0),
-            socket_keepalive=True,
-            socket_timeout=None,  # redis-py's default of 5 s would end waits that are meant to be longer
-            socket_connect_timeout=None,
-        )
-        host = options.get("host", "localhost")
-        self.address: str = options.get("path") or f"{host}:{options.get('port', 6379)}"
         self._idle: list[AbstractConnection] = []
         self._busy: set[AbstractConnection] = set()
         self._slots = asyncio.Semaphore(_MOST_CONNECTIONS)
@@ -102,20 +80,27 @@ class RedisConnection:
         """Run commands in one round trip; their replies, which may be redis.exceptions.ResponseError values."""
         if not commands:
             return []
-        async with self._slots:
-            replies = await self._exchange([_by_digest(command) for command in commands])
-            missing = [i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
-            if missing:
-                # A new or restarted Redis. The first call of each script brings its text, the others follow it.
-                known: set[str] = set()
-                again = await self._exchange([_by_text_once(commands[i], known) for i in missing])
-                for index, reply in zip(missing, again, strict=True):
-                    replies[index] = reply
+        try:
+            async with asyncio.timeout(self._seconds), self._slots:
+                replies = await self._exchange([_by_digest(command) for command in commands])
+                missing = [i for i, reply in enumerate(replies) if isinstance(reply, exceptions.NoScriptError)]
+                if missing:
+                    # A new or restarted Redis. The first call of each script brings its text, the others follow it.
+                    known: set[str] = set()
+                    again = await self._exchange([_by_text_once(commands[i], known) for i in missing])
+                    for index, reply in zip(missing, again, strict=True):
+                        replies[index] = reply
+        except TimeoutError as error:
+            raise await self._too_slow() from error
         return replies
 
     async def block(self, command: Command, *, wait: timedelta) -> Any:
         """Run a command that Redis may answer only after ``wait``, on a connection beyond the limit."""
-        [reply] = await self._exchange([command], extra=wait.total_seconds())
+        try:
+            async with asyncio.timeout(self._seconds + wait.total_seconds()):
+                [reply] = await self._exchange([command])
+        except TimeoutError as error:
+            raise await self._too_slow() from error
         if isinstance(reply, exceptions.RedisError):
             raise await self._explain(command, reply)
         return reply
@@ -156,10 +141,10 @@ class RedisConnection:
         for connection in connections:
             await connection.disconnect(nowait=True)
 
-    async def _exchange(self, commands: Sequence[tuple[Any, ...]], *, extra: float = 0.0) -> list[Any]:
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         packed = b"".join(map(_pack, commands))
         replies: list[Any] = []
-        async with self._connection() as connection, asyncio.timeout(self._seconds + extra):
+        async with self._connection() as connection:
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's own
             await connection.send_packed_command([packed])
@@ -182,7 +167,7 @@ class RedisConnection:
             yield connection
             healthy = not self._closed
         except TimeoutError as error:
-            raise BrokerUnavailable(f"Redis at {self.address} does not answer within {self._seconds:g} s") from error
+            raise await self._too_slow() from error
         except exceptions.RedisError as error:
             raise self._unavailable(error) from error
         except OSError as error:
@@ -212,6 +197,13 @@ class RedisConnection:
     async def _within(self, awaitable: Any) -> None:
         async with asyncio.timeout(self._seconds):
             await awaitable
+
+    async def _too_slow(self) -> BrokerUnavailable:
+        # The network may have dropped the idle connections as well, and each would cost a call its whole time.
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
+        return BrokerUnavailable(f"Redis at {self.address} does not answer within {self._seconds:g} s")
 
     def _unavailable(self, error: exceptions.RedisError) -> BrokerUnavailable:
         cause = error.__cause__ or error.__context__
