@@ -54,12 +54,17 @@ class Elector:
         self._seen: tuple[str | None, str | None] = (None, None)  # holder and renewTime as last seen
         self._seen_at = 0.0  # when they last changed
         self._attempt_at = self._clock()  # when the loop last came round
+        self._renewed_at = self._clock()  # when the last renewal that succeeded was begun
         self._elected = asyncio.Event()
 
     @property
     def leading(self) -> bool:
         """Whether this process holds the Lease, as far as it knows."""
         return self._elected.is_set()
+
+    def may_write(self) -> bool:
+        """Whether nobody else can lead yet, by this process' own clock: stricter than ``leading``, for a late riser."""
+        return self.leading and self._clock() - self._renewed_at < self._timing.duration
 
     async def wait_elected(self) -> None:
         """Block until this process leads."""
@@ -93,7 +98,7 @@ class Elector:
     async def _acquire(self) -> None:
         waiting_for: str | None = None
         while True:
-            self._attempt_at = self._clock()
+            self._attempt_at = self._renewed_at = self._clock()
             try:
                 if await self._try_acquire():
                     return
@@ -143,18 +148,17 @@ class Elector:
         return self._clock() < self._seen_at + duration
 
     async def _keep(self) -> None:
-        renewed_at = self._clock()
         while True:
             await asyncio.sleep(self._timing.retry_every)
             self._attempt_at = self._clock()
-            left = renewed_at + self._timing.renew_within - self._clock()
+            left = self._renewed_at + self._timing.renew_within - self._clock()
             try:
                 if left <= 0:
                     raise TimeoutError
                 async with asyncio.timeout(left):
                     started = self._clock()
                     await self._renew(left)
-                    renewed_at = started
+                    self._renewed_at = started
             except ApiError as error:
                 logger.warning("the Lease could not be renewed", extra={"action": "renew", "error": str(error)})
             except TimeoutError as error:

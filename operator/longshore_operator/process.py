@@ -58,6 +58,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         # A restarted container has the host name of the one before it, and must not be taken for it.
         identity=f"{settings.identity}_{uuid.uuid4().hex[:8]}",
     )
+    client.may_write = elector.may_write
     probes.live["elector"] = elector.problems
     async with contextlib.AsyncExitStack() as cleanup:
         cleanup.push_async_callback(client.aclose)

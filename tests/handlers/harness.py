@@ -48,6 +48,8 @@ KINDS |= {
     for group, kind, plural in (
         ("", "ServiceAccount", "serviceaccounts"),
         ("rbac.authorization.k8s.io", "Role", "roles"),
+        ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings"),
         ("rbac.authorization.k8s.io", "RoleBinding", "rolebindings"),
     )
 }
@@ -92,7 +94,8 @@ class Namespace:
     def apply(self, manifest: Mapping[str, Any], *, manager: str = "person") -> Manifest:
         """Server-side apply of one manifest, or of the YAML text of one."""
         resource = KINDS[manifest["kind"]]
-        path = resource.path(self.name, manifest["metadata"]["name"])
+        namespace = None if resource.kind.startswith("Cluster") else self.name
+        path = resource.path(namespace, manifest["metadata"]["name"])
         whole = {"apiVersion": resource.api_version, **manifest}
         applied = self.request(
             "PATCH", f"{path}?fieldManager={manager}&force=true", whole, "application/apply-patch+yaml"
@@ -253,7 +256,7 @@ class OperatorProcess:
         path = self._folder / "kubeconfig"
         if path.exists():
             return path
-        grant(self.namespace)
+        grant(self.namespace, everywhere=self._variables.get("LONGSHORE_WATCH_NAMESPACE") == "")
         token = self.namespace.request(
             "POST",
             KINDS["ServiceAccount"].path(self.namespace.name, "operator", "token"),
@@ -280,18 +283,24 @@ class OperatorProcess:
         return path
 
 
-def grant(namespace: Namespace) -> None:
+def grant(namespace: Namespace, *, everywhere: bool = False) -> None:
     """Make the operator's service account, with the rights that rbac.py lists and no other."""
-    account = {"kind": "ServiceAccount", "namespace": namespace.name, "name": "operator"}
     namespace.apply({"kind": "ServiceAccount", "metadata": {"name": "operator"}})
-    rules: tuple[Rule, ...] = RULES + LEASE_RULES
-    namespace.apply({"kind": "Role", "metadata": {"name": "operator"}, "rules": [rule.manifest() for rule in rules]})
+    if everywhere:
+        _bind(namespace, "Cluster", "operator", RULES)
+        _bind(namespace, "", "leader", LEASE_RULES)
+    else:
+        _bind(namespace, "", "operator", RULES + LEASE_RULES)
+
+
+def _bind(namespace: Namespace, reach: str, name: str, rules: tuple[Rule, ...]) -> None:
+    namespace.apply({"kind": f"{reach}Role", "metadata": {"name": name}, "rules": [rule.manifest() for rule in rules]})
     namespace.apply(
         {
-            "kind": "RoleBinding",
-            "metadata": {"name": "operator"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator"},
-            "subjects": [account],
+            "kind": f"{reach}RoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": f"{reach}Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "namespace": namespace.name, "name": "operator"}],
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -38,9 +38,13 @@ class ApiClient:
     Requests wait for a place (16 at once) and for a token (100 a second on average), so that thousands of objects do
     not flood the API server; ``timeout_s`` counts from the moment a request is sent. ``priority`` skips both waits:
     for the Lease.
+
+    ``may_write`` is asked before each other request that changes something; a process that was suspended may wake up
+    as a leader of the past, with writes under way.
     """
 
     def __init__(self, connection: Connection) -> None:
+        self.may_write: Callable[[], bool] = lambda: True
         self._connection = connection
         self._session = connection.open_session()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -186,6 +190,8 @@ class ApiClient:
     ) -> Manifest:
         request = f"{method} {path}"
         async with self._turn(priority):
+            if method != "GET" and not priority and not self.may_write():
+                raise ApiUnavailable("not sent: this process may no longer lead", request=request)
             try:
                 async with self._session.request(
                     method,

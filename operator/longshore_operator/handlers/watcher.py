@@ -11,6 +11,7 @@ import logging
 import signal
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import kopf
 
@@ -34,8 +35,12 @@ class Watcher:
         self._namespace = namespace
         self._heard = heard
         self._stop = asyncio.Event()
+        below = urlsplit(connection.server).path  # an API server may be reached through a gateway's path
         self.streams = WatchStreams(
-            {resource.path(namespace): f"{resource.plural}.{resource.group}".rstrip(".") for resource in WATCHED}
+            {
+                below + resource.path(namespace): f"{resource.plural}.{resource.group}".rstrip(".")
+                for resource in WATCHED
+            }
         )
 
     async def run(self, on_signal: Callable[[], None]) -> None:
