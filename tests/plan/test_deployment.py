@@ -56,6 +56,7 @@ def test_a_worker_gets_everything_by_environment() -> None:
         "LONGSHORE_REDIS_USERNAME": "shop",
         "LONGSHORE_REDIS_PASSWORD": {"secretKeyRef": {"name": "redis", "key": "pw"}},
         "LONGSHORE_REDIS_TIMEOUT": "1s500ms",
+        "LONGSHORE_REDIS_WAIT": "10m",
         "LONGSHORE_QUEUES": "critical=6,default=3",
         "LONGSHORE_STRICT_PRIORITY": "true",
         "LONGSHORE_CONCURRENCY": "7",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from longshore_operator.plan.processes import HEALTH_PORT, Process, SecretValue
+from longshore_operator.plan.processes import HEALTH_PORT, REDIS_WAIT, Process, SecretValue
 
 # Beyond the drain time: for the process to notice the signal, put tasks back and say goodbye before it is killed.
 _GRACE_MARGIN_S = 15
@@ -96,9 +96,10 @@ def _container(
         container["command"] = list(process.command)
     if process.serves_health:
         container["ports"] = [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}]
-        # Imports of an app can take long; until the first answer only this probe runs, often, so that a fresh worker
-        # is seen as ready soon.
-        container["startupProbe"] = {**_probe("/livez"), "periodSeconds": 1, "failureThreshold": 180}
+        # Imports of an app can take long, and so can the wait for Redis; until the first answer only this probe runs,
+        # often, so that a fresh worker is seen as ready soon.
+        patience_s = int(REDIS_WAIT.total_seconds()) + 180
+        container["startupProbe"] = {**_probe("/livez"), "periodSeconds": 1, "failureThreshold": patience_s}
         container["livenessProbe"] = {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 3}
         container["readinessProbe"] = {**_probe("/readyz"), "periodSeconds": 5, "failureThreshold": 2}
     return container

@@ -15,6 +15,10 @@ from longshore_operator.api.worker_pool import WorkerPool
 
 HEALTH_PORT = 8081
 
+# How long a process that starts while Redis is away waits for it. One that gave up at once would be restarted ever more
+# seldom, and come back minutes after Redis does.
+REDIS_WAIT = timedelta(minutes=10)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecretValue:
@@ -78,4 +82,5 @@ def _redis(broker: Broker) -> dict[str, str | SecretValue]:
         reference = auth.password_secret_ref
         environment["LONGSHORE_REDIS_PASSWORD"] = SecretValue(secret=reference.name, key=reference.key)
     environment["LONGSHORE_REDIS_TIMEOUT"] = format_duration(broker.spec.timeout)
+    environment["LONGSHORE_REDIS_WAIT"] = format_duration(REDIS_WAIT)
     return environment
