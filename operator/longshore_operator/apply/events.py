@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 COMPONENT = "longshore-operator"
 _SAME_WITHIN_S = 600.0
 _BURST = 25  # Events of one object at once …
-_A_SECOND = 1 / 30  # … and then one in so many seconds
+_A_SECOND = 1 / 10  # … and then one in ten seconds
 _REMEMBERED = 5_000  # Events, and objects
 _WAITING_AT_MOST = 2_000
 _ATTEMPTS = 4
@@ -57,7 +57,7 @@ class Events:
         """Have these Events posted about an object of ours, given as its manifest."""
         for note in notes:
             if not self._within_budget(about["metadata"]["uid"]):
-                logger.warning(
+                logger.debug(
                     "an object has too many Events",
                     extra={"action": "event", "object": about["metadata"]["name"], "reason": note.reason},
                 )
