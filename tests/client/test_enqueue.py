@@ -195,6 +195,22 @@ async def test_many_tasks_are_created_or_refused_one_by_one(client: Client, redi
     assert await client.enqueue_many([]) == []
 
 
+@pytest.mark.parametrize(
+    ("count", "size", "round_trips"),
+    [(2500, 10, 3), (1000, 10, 1), (4, 3_000_000, 4), (3, 0, 1)],
+    ids=["many", "a thousand", "large ones", "empty ones"],
+)
+async def test_no_round_trip_carries_more_than_fits_into_its_time_limit(
+    client: Client, redis_client: redis.Redis, count: int, size: int, round_trips: int
+) -> None:
+    tasks = [Task("t", b"x" * size, task_id=f"{number}") for number in range(count)]
+    await client.enqueue("t")  # the script is known from here on
+    redis_client.config_resetstat()
+    results = await client.enqueue_many(tasks)
+    assert [result.id for result in results if isinstance(result, TaskInfo)] == [f"{n}" for n in range(count)]
+    assert redis_client.info("commandstats")["cmdstat_sadd"]["calls"] == round_trips
+
+
 # -- options that cannot be used ---------------------------------------------------------------------------------------
 
 

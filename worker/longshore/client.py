@@ -66,7 +66,7 @@ class Client:
     async def enqueue_many(
         self, tasks: Iterable[Task], **options: Unpack[TaskOptions]
     ) -> list[TaskInfo | EnqueueError]:
-        """Create many tasks in one round trip; for each, in order, what was stored or why it was refused.
+        """Create many tasks, a thousand a round trip; for each, in order, what was stored or why it was refused.
 
         Each task is created or refused on its own. Raises InvalidOption before anything is sent, and BrokerUnavailable,
         after which any of them may exist.

@@ -119,7 +119,10 @@ class Broker(Protocol):
     # -- producers ---------------------------------------------------------------------------------------------------
 
     async def enqueue(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult]:
-        """Create tasks of any queues and routes in one pipeline; one result a task, in order. Registers the queues."""
+        """Create tasks of any queues and routes; one result a task, in order. Registers the queues.
+
+        One round trip for each 1,000 of them, or fewer when they are large.
+        """
 
     # -- a worker server's taking and giving back --------------------------------------------------------------------
 

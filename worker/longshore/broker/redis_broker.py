@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -57,6 +57,9 @@ from longshore.protocol.messages import (
 # Ids per script call: Lua hands at most some 8,000 values to one command, and a long script delays every other client.
 MOST_AT_ONCE = 1000
 
+# Payload bytes sent in one round trip, unless a single task has more: what a slow network carries within a time limit.
+_MOST_BYTES = 4 * 1024 * 1024
+
 # How many due tasks one call forwards from each of the two sets, and how many surplus tasks one archive call deletes.
 # Both are Asynq's batch sizes or near them: small enough for a script of about a millisecond.
 _FORWARD_LIMIT = 100
@@ -102,14 +105,15 @@ class RedisBroker:
     # -- producers ---------------------------------------------------------------------------------------------------
 
     async def enqueue(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult]:
-        if not tasks:
-            return []
-        # Always, not once a process as Asynq's client does: another process may have removed the queue since.
-        queues = dict.fromkeys(task.message.queue for task in tasks)
-        commands: list[Command] = [("SADD", keys.QUEUES, *queues)]
-        commands += [_creation(task, now) for task in tasks]
-        replies = await self.connection.run(commands)
-        return [EnqueueResult(reply) for reply in replies[1:]]
+        results: list[EnqueueResult] = []
+        for some in _portions(tasks):
+            # Always, not once a process as Asynq's client does: another process may have removed the queue since.
+            queues = dict.fromkeys(task.message.queue for task in some)
+            commands: list[Command] = [("SADD", keys.QUEUES, *queues)]
+            commands += [_creation(task, now) for task in some]
+            replies = await self.connection.run(commands)
+            results += [EnqueueResult(reply) for reply in replies[1:]]
+        return results
 
     # -- a worker server's taking and giving back --------------------------------------------------------------------
 
@@ -332,6 +336,18 @@ def _read(queue: str, task_id: bytes, data: bytes | None) -> TaskMessage:
     if message.queue != queue:
         raise InvalidData(f"the task's content is that of queue {message.queue!r}")
     return message
+
+
+def _portions(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:
+    """The tasks in order, so many at a time that each round trip ends well within its time limit."""
+    start = size = 0
+    for end, task in enumerate(tasks):
+        size += len(task.message.payload or b"")
+        if end > start and (end - start == MOST_AT_ONCE or size > _MOST_BYTES):
+            yield tasks[start:end]
+            start, size = end, len(task.message.payload or b"")
+    if start < len(tasks):
+        yield tasks[start:]
 
 
 def _creation(task: NewTask, now: datetime) -> Command:
