@@ -105,7 +105,7 @@ def _new_task(task: Task, call_options: dict[str, Any], now: datetime) -> NewTas
     unique_for: timedelta | None = options.get("unique_for")
     process_at: datetime | None = options.get("process_at")
     if "process_in" in options:
-        process_at = _later(now, options["process_in"])
+        process_at = now + options["process_in"]
     return NewTask(
         message=TaskMessage(
             type=task.type,
@@ -123,13 +123,6 @@ def _new_task(task: Task, call_options: dict[str, Any], now: datetime) -> NewTas
         process_at=process_at if process_at is not None and process_at > now else None,
         unique_for=unique_for,
     )
-
-
-def _later(now: datetime, delay: timedelta) -> datetime:
-    try:
-        return now + delay
-    except OverflowError as error:
-        raise InvalidOption("process_in", "is beyond the year 9999") from error
 
 
 def _answer(task: NewTask, result: EnqueueResult, now: datetime) -> TaskInfo | EnqueueError:

@@ -184,15 +184,19 @@ def _retries(name: str, value: Any) -> int:
 
 def _any_duration(name: str, value: Any) -> timedelta:
     if isinstance(value, timedelta):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        duration = value
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidOption(name, f"must be a timedelta or a number of seconds, not {type(value).__name__}")
-    try:
-        if math.isnan(value):
-            raise ValueError("not a number")
-        return timedelta(seconds=value)
-    except (OverflowError, ValueError) as error:
-        raise InvalidOption(name, f"is not a duration: {error}") from error
+    else:
+        try:
+            if math.isnan(value):
+                raise ValueError("not a number")
+            duration = timedelta(seconds=value)
+        except (OverflowError, ValueError) as error:
+            raise InvalidOption(name, f"is not a duration: {error}") from error
+    if abs(duration) > _LONGEST:
+        raise InvalidOption(name, "must be at most 292 years, the longest duration Go knows")
+    return duration
 
 
 def _whole_seconds(name: str, value: Any) -> timedelta:
@@ -223,6 +227,13 @@ def _moment(name: str, value: Any) -> datetime:
     return value
 
 
+def _deadline(name: str, value: Any) -> datetime:
+    deadline = _moment(name, value)
+    if deadline.timestamp() < 1:
+        raise InvalidOption(name, "must be later than the beginning of 1970, which Asynq reads as no deadline")
+    return deadline
+
+
 def _headers(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidOption(name, f"must be a mapping of text to text, not {type(value).__name__}")
@@ -235,6 +246,8 @@ def _headers(name: str, value: Any) -> dict[str, str]:
 
 
 _INT32_MAX = 2**31 - 1
+# Go's time.Duration is an int64 of nanoseconds. A longer timeout is negative to a Go server: over before it begins.
+_LONGEST = timedelta(microseconds=(2**63 - 1) // 1000)
 
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
@@ -245,7 +258,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             convert=_timeout,
             meaning="time limit of one attempt, whole seconds; the default holds only when there is no deadline",
         ),
-        "deadline": Option(default=None, convert=_moment, meaning="no attempt runs beyond this time"),
+        "deadline": Option(default=None, convert=_deadline, meaning="no attempt runs beyond this time"),
         "process_at": Option(default=None, convert=_moment, meaning="do not run before this time"),
         "process_in": Option(default=None, convert=_any_duration, meaning="do not run before so long from now"),
         "unique_for": Option(
