@@ -25,6 +25,7 @@ import time
 import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import redis
@@ -33,7 +34,7 @@ from operator_cluster import REPOSITORY
 from handlers.harness import Manifest, Namespace, broker, pool, running_operator
 from handlers.waiting import eventually
 from localcluster import cluster
-from longshore import Client, Task
+from longshore import Client, Inspector, Task
 from longshore.testing import RedisServer
 
 SHORT_S, LONG_S = 1.0, 16.0
@@ -49,7 +50,11 @@ journal = redis.Redis.from_url(os.environ["LONGSHORE_REDIS_URL"])
 async def hold(ctx: longshore.Context, payload: dict) -> None:
     host = socket.gethostname()
     journal.rpush("bench:journal", f"start {ctx.task_id} {host} {time.time()}")
-    await asyncio.sleep(payload["seconds"])
+    try:
+        await asyncio.sleep(payload["seconds"])
+    except BaseException as error:
+        journal.rpush("bench:failures", f"{ctx.task_id} on {host} at {time.time():.1f}: {error!r}")
+        raise
     journal.rpush("bench:journal", f"end {ctx.task_id} {host} {time.time()}")
 """
 
@@ -129,7 +134,20 @@ async def burst(url: str, queue: str) -> None:
     """Four short tasks and two long ones."""
     async with Client(url) as client:
         for seconds in (SHORT_S, LONG_S, SHORT_S, SHORT_S, LONG_S, SHORT_S):
-            await client.enqueue(Task("hold", {"seconds": seconds}, queue=queue))
+            await client.enqueue(Task("hold", {"seconds": seconds}, queue=queue, retention=timedelta(hours=1)))
+
+
+async def repeated(url: str, queues: list[str]) -> list[str]:
+    """What Redis says of tasks that did not succeed at once."""
+    found = []
+    async with Inspector(url) as inspector:
+        for queue in queues:
+            for state in ("pending", "active", "retry", "archived", "completed"):
+                for task in await inspector.list_tasks(queue, state, size=1000):
+                    if state != "completed" or task.message.retried:
+                        error = task.message.error
+                        found.append(f"task {task.id} is {state}, retried {task.message.retried} times: {error}")
+    return found
 
 
 def measure(namespace: Namespace, url: str, client: redis.Redis, wanted: int, pools: int) -> int:
@@ -185,7 +203,11 @@ def measure(namespace: Namespace, url: str, client: redis.Redis, wanted: int, po
     print()
     for name in names:
         eventually(lambda name=name: namespace.replicas(f"{name}-worker"), 0, within_s=120)
-    eventually(lambda: all(each.end is not None for each in runs(client)), True, within_s=60)
+    port = client.connection_pool.connection_kwargs["port"]
+    for line in asyncio.run(repeated(f"redis://127.0.0.1:{port}/0", names)):
+        print(line)
+    for line in client.lrange("bench:failures", 0, -1):
+        print("a handler was interrupted:", line.decode())
     return report(watcher.seen, runs(client), prefixes)
 
 
@@ -207,6 +229,8 @@ def report(seen: Seen, attempts: list[Run], pools: dict[str, str]) -> int:
         f"{with_running_tasks(seen, attempts, pools)} scale-ins with running tasks; {len(seen.asked)} pods ended, "
         f"{len(times)} tasks ran; pods asked to stop while busy: {len(asked)}"
     )
+    for each in killed:
+        print(f"  {each}; its pod was asked to stop at {seen.asked.get(each.host)}")
     print(f"busy workers killed: {len(killed)} (bar: 0)")
     return len(killed)
 

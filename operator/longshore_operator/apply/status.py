@@ -9,7 +9,7 @@ from typing import Any
 from longshore_operator.cluster.client import ApiClient, Manifest
 from longshore_operator.cluster.resources import Resource
 from longshore_operator.cluster.throttle import TokenBucket
-from longshore_operator.errors import ObjectConflict, ObjectGone
+from longshore_operator.errors import ObjectGone
 from longshore_operator.plan.actions import Plan
 
 EVERY_S = 5.0  # volatile numbers of one object are written at most this often
@@ -34,7 +34,8 @@ class StatusWriter:
         """Write the plan's status of ``manifest``'s object, or say how long to wait before the next try.
 
         None: all is said.
-        Raises ApiError. An object that vanished or was replaced needs no status: nothing happens.
+        Raises ApiError. An object that vanished needs no status: nothing happens. (One of the same name that came after
+        it would get this one for a moment: the API server ignores preconditions here. It is visited itself then.)
         """
         wanted = plan.status
         if wanted is None or wanted == (manifest.get("status") or {}):
@@ -53,13 +54,12 @@ class StatusWriter:
                 {
                     "apiVersion": resource.api_version,
                     "kind": resource.kind,
-                    # The uid makes an object of the same name that came after this one a conflict.
-                    "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
+                    "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
                     "status": wanted,
                 },
                 subresource="status",
             )
-        except (ObjectGone, ObjectConflict):
+        except ObjectGone:
             self.forget(metadata["uid"])
             return None
         self._written_at[metadata["uid"]] = self._clock()
