@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,9 +21,17 @@ from longshore.protocol.periodic import (
     encode_entry,
     encode_lease,
     entry_id,
+    scheduler_entry_id,
 )
 from longshore.protocol.snapshots import SchedulerLease
-from longshore.testing import RedisServer, new_message, queue_content, read_keyspace, seed_keyspace
+from longshore.testing import (
+    RedisServer,
+    new_message,
+    queue_content,
+    read_keyspace,
+    read_lifetimes,
+    seed_keyspace,
+)
 
 _NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 _NOW_S = codec.unix_seconds(_NOW)
@@ -141,6 +150,58 @@ async def test_an_unreachable_redis_gives_no_snapshot() -> None:
                 await inspector.snapshot(["default"])
             server.start()
             assert (await inspector.snapshot(["default"])).queues == {"default": QueueSnapshot(name="default")}
+
+
+def _record(queue: str, name: str) -> str:
+    return keys.tick_record(queue, entry_id(_SCOPE, name))
+
+
+async def test_a_removed_entrys_history_goes_and_its_tick_record_fades(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    await inspector.write_periodic(_SCOPE, {"gone": _ENTRY, "kept": _ENTRY})
+    histories = {name: keys.scheduler_history(scheduler_entry_id(entry_id(_SCOPE, name))) for name in ("gone", "kept")}
+    records = {_record("low", name): {b"last_tick": b"1709294400"} for name in ("gone", "kept")}
+    seed_keyspace(redis_client, records | {key: {b"event": 1.0} for key in histories.values()})
+    for _ in range(2):
+        await inspector.write_periodic(_SCOPE, {}, remove=["gone"])
+        assert read_keyspace(redis_client) == records | {
+            keys.periodic_entries(_SCOPE): {b"kept": encode_entry(_ENTRY)},
+            histories["kept"]: {b"event": 1.0},
+        }
+        assert read_lifetimes(redis_client).keys() == {_record("low", "gone")}
+    assert 6 * 86400 < redis_client.ttl(_record("low", "gone")) <= 7 * 86400
+
+
+async def test_an_entry_that_comes_back_finds_its_tick_record_and_keeps_it(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY})
+    seed_keyspace(redis_client, {_record("low", "nightly"): {b"last_tick": b"1709294400"}})
+    await inspector.write_periodic(_SCOPE, {}, remove=["nightly"])
+    await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY})
+    assert read_lifetimes(redis_client) == {}
+    assert redis_client.hgetall(_record("low", "nightly")) == {b"last_tick": b"1709294400"}
+
+
+async def test_the_tick_record_beside_a_queue_that_an_entry_has_left_fades(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    elsewhere = replace(_ENTRY, task=replace(_ENTRY.task, queue="high"))
+    await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY})
+    seed_keyspace(redis_client, {_record(queue, "nightly"): {b"enqueued": b"1"} for queue in ("low", "high")})
+    await inspector.write_periodic(_SCOPE, {"nightly": elsewhere})
+    assert read_lifetimes(redis_client).keys() == {_record("low", "nightly")}
+    await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY})
+    assert read_lifetimes(redis_client).keys() == {_record("high", "nightly")}
+
+
+async def test_an_entry_that_cannot_be_read_is_replaced_and_removed_all_the_same(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, {keys.periodic_entries(_SCOPE): {b"a": b"{", b"b": b"{"}})
+    await inspector.write_periodic(_SCOPE, {"a": _ENTRY}, remove=["b"])
+    assert await inspector.periodic_entries(_SCOPE) == {"a": encode_entry(_ENTRY)}
 
 
 async def test_periodic_entries_are_written_removed_and_left_alone(

@@ -9,13 +9,14 @@ from typing import Any, Self
 
 from longshore.broker.base import RedisSettings
 from longshore.broker.connection import Command
+from longshore.broker.entry_writer import write_entries
 from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot, read_servers
 from longshore.broker.redis_broker import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT, RedisBroker
 from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, READ_TASK, RUN_TASK, Script
 from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import SchedulerEnqueueEvent, SchedulerEntry
-from longshore.protocol.periodic import PeriodicEntry, encode_entry
+from longshore.protocol.periodic import PeriodicEntry
 from longshore.protocol.snapshots import BrokerSnapshot, QueueDay, QueueSnapshot, ServerSnapshot, TaskInfo
 from longshore.protocol.states import TaskState
 
@@ -252,14 +253,12 @@ class Inspector:
         set: Mapping[str, PeriodicEntry],  # noqa: A002
         remove: Collection[str] = (),
     ) -> None:
-        """Write and remove periodic entries of a scope. Others stay; doing it twice changes nothing."""
-        key = keys.periodic_entries(scope)
-        commands: list[Command] = []
-        if set:
-            commands.append(("HSET", key, *(part for name in set for part in (name, encode_entry(set[name])))))
-        if remove:
-            commands.append(("HDEL", key, *remove))
-        await self._redis.run(commands)
+        """Write and remove periodic entries of a scope. Others stay; doing it twice changes nothing.
+
+        With an entry goes its history. Its tick record outlives it for a week, and is found again by an entry of the
+        same name and queue: no tick runs twice for having been removed in between.
+        """
+        await write_entries(self._redis, scope, changed=set, removed=remove)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,70 @@
+"""Writing a scope's periodic entries, and cleaning up after those that are gone.
+
+An entry that is removed leaves its tick record behind for a while. The record is what keeps a tick from running twice,
+and the entry may come back under its name with a ``since`` that is earlier than its last tick: clocks differ, and a
+resource's status may be older than the record. So the record gets a lifetime instead of being deleted, and loses it
+when the entry comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+
+from longshore.broker.connection import Argument, Command, RedisConnection
+from longshore.errors import InvalidData
+from longshore.protocol import keys
+from longshore.protocol.periodic import PeriodicEntry, decode_entry, encode_entry, entry_id, scheduler_entry_id
+
+# How long a record outlives its entry. By far longer than clocks differ, and than an operator takes to note the last
+# tick in the PeriodicTask's status, which its entry begins from when it comes back later than this.
+_RECORD_AFTERLIFE_S = timedelta(days=7) // timedelta(seconds=1)
+
+
+async def write_entries(
+    connection: RedisConnection, scope: str, *, changed: Mapping[str, PeriodicEntry], removed: Collection[str]
+) -> None:
+    """See :meth:`longshore.inspector.Inspector.write_periodic`. Two round trips."""
+    names = [*changed, *removed]
+    if not names:
+        return
+    [found] = await connection.run([("HMGET", keys.periodic_entries(scope), *names)])
+    left = [
+        keys.tick_record(queue, entry_id(scope, name))
+        for name, data in zip(names, found, strict=True)
+        if (queue := _queue(data)) is not None and (name not in changed or changed[name].task.queue != queue)
+    ]
+    await connection.run([*_removals(scope, removed, left), *_changes(scope, changed)])
+
+
+# In both, the order is what makes two writers safe, one of which adds an entry while the other still removes it. When
+# the entry stays, it was written after the removal, hence the record was kept after it was given a lifetime.
+
+
+def _removals(scope: str, names: Collection[str], records: Collection[str]) -> list[Command]:
+    commands: list[Command] = [("EXPIRE", record, _RECORD_AFTERLIFE_S) for record in records]
+    if names:
+        histories = (keys.scheduler_history(scheduler_entry_id(entry_id(scope, name))) for name in names)
+        commands += [("DEL", *histories), ("HDEL", keys.periodic_entries(scope), *names)]
+    return commands
+
+
+def _changes(scope: str, entries: Mapping[str, PeriodicEntry]) -> list[Command]:
+    if not entries:
+        return []
+    keep: list[Command] = [
+        ("PERSIST", keys.tick_record(entry.task.queue, entry_id(scope, name))) for name, entry in entries.items()
+    ]
+    fields: list[Argument] = []
+    for name, entry in entries.items():
+        fields += (name, encode_entry(entry))
+    # Before as well: should the connection break in between, the entry would look as if nothing were left to do.
+    return [*keep, ("HSET", keys.periodic_entries(scope), *fields), *keep]
+
+
+def _queue(data: bytes | None) -> str | None:
+    """The queue beside which the record of a stored entry lies; None when there is none, or it cannot be told."""
+    try:
+        return None if data is None else decode_entry(data).task.queue
+    except InvalidData:
+        return None
