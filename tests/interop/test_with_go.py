@@ -182,7 +182,7 @@ async def test_asynqs_inspector_shows_what_we_wrote(
         id="e1", spec="@every 30s", task_type="t", payload=b"p", options=("MaxRetry(3)",), next_at=now, previous_at=None
     )
     await broker.publish_scheduler("pod-1:7:u", [entry], now=now, lifetime=timedelta(seconds=20))
-    await broker.record_enqueue_event("e1", SchedulerEnqueueEvent(task_id="t4", enqueued_at=now))
+    await broker.record_enqueue_events([("e1", SchedulerEnqueueEvent(task_id="t4", enqueued_at=now))])
 
     view = await asyncio.to_thread(go_peer.inspect, port, "default", entry="e1")
     assert view["queues"] == ["default"]

@@ -18,6 +18,7 @@ import redis
 from go_peer import GoPeer
 from longshore.broker.base import RedisSettings
 from longshore.errors import InvalidOption
+from longshore.inspector import Inspector
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import SchedulerEntry
 from longshore.protocol.periodic import CatchUp, decode_lease, scheduler_entry_id
@@ -30,7 +31,7 @@ QUICK = SchedulerTiming(
 )
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  # it is Redis that changes, which sets no event
             await asyncio.sleep(0.02)
@@ -144,6 +145,29 @@ async def test_an_unusable_entry_is_reported_and_stops_no_other(redis_url: str, 
         await until(lambda: set(errors(redis_client)) == {"garbage"})
         redis_client.hdel(keys.periodic_entries(SCOPE), "garbage")
         await until(lambda: errors(redis_client) == {})
+
+
+async def test_an_entry_that_goes_and_comes_back_runs_no_tick_again(redis_url: str, redis_client: redis.Redis) -> None:
+    entry = new_entry("@every 1s")
+    # what a clock that is behind would give it when it is made anew: a beginning before its last tick
+    async with Inspector(redis_url) as inspector, Scheduler(SCOPE, redis=redis_url, timing=QUICK):
+        for ticks_so_far in (2, 4):
+            await inspector.write_periodic(SCOPE, {"daily": entry})
+            await until(lambda so_far=ticks_so_far: len(ticks_enqueued(redis_client, "daily")) >= so_far)  # type: ignore[misc]
+            await inspector.write_periodic(SCOPE, {}, remove=["daily"])
+            await until(lambda: redis_client.ttl(keys.tick_record("default", f"{SCOPE}/daily")) > 0)
+            redis_client.delete(*redis_client.keys("asynq:{default}:t:*"))  # the tasks are done: no id is in the way
+            await asyncio.sleep(1.5)
+    assert_every_second_once(ticks_enqueued(redis_client, "daily"))
+
+
+async def test_a_history_of_another_type_hides_no_entry(redis_url: str, redis_client: redis.Redis) -> None:
+    declare(redis_client, "daily", new_entry("@every 1s"))
+    redis_client.set(keys.scheduler_history(scheduler_entry_id(f"{SCOPE}/daily")), "text")
+    async with Scheduler(SCOPE, redis=redis_url, timing=SchedulerTiming(publish=timedelta(0))) as scheduler:
+        key = keys.scheduler(scheduler.scheduler_id)
+        # published again after its ticks, of which there is one at every look
+        await until(lambda: (data := redis_client.lindex(key, 0)) and codec.decode_scheduler_entry(data).previous_at)
 
 
 async def test_an_unreadable_record_is_reported_and_stops_no_other(redis_url: str, redis_client: redis.Redis) -> None:

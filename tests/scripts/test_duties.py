@@ -205,6 +205,18 @@ async def test_an_entrys_history_keeps_the_newest_1000_events(broker: RedisBroke
     key = keys.scheduler_history("e1")
     events = [SchedulerEnqueueEvent(task_id=f"{n}", enqueued_at=_NOW + timedelta(seconds=n)) for n in range(1003)]
     redis_client.zadd(key, {codec.encode_enqueue_event(e): codec.unix_seconds(e.enqueued_at) for e in events[:999]})
-    for event in events[999:]:
-        await broker.record_enqueue_event("e1", event)
+    await broker.record_enqueue_events([("e1", event) for event in events[999:]])
     assert redis_client.zrange(key, 0, -1) == [codec.encode_enqueue_event(event) for event in events[3:]]
+    assert 399 * 86400 < redis_client.ttl(key) <= 400 * 86400
+
+
+async def test_a_history_of_another_type_costs_its_own_events_only(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    redis_client.set(keys.scheduler_history("e1"), "text")
+    event = SchedulerEnqueueEvent(task_id="t", enqueued_at=_NOW)
+    await broker.record_enqueue_events([("e1", event), ("e2", event)])
+    assert read_keyspace(redis_client) == {
+        keys.scheduler_history("e1"): b"text",
+        keys.scheduler_history("e2"): {codec.encode_enqueue_event(event): float(_NOW_S)},
+    }

@@ -73,8 +73,9 @@ _COUNTER_DAYS = timedelta(days=90)
 # A server missed for two heartbeats (5 s) is gone.
 _SERVER_LIFETIME_S = 10
 
-# Events kept of one periodic entry.
+# Events kept of one periodic entry, and for how long after the last: longer than from one yearly tick to the next.
 _HISTORY_SIZE = 1000
+_HISTORY_LIFETIME_S = timedelta(days=400) // timedelta(seconds=1)
 
 # A subscription silent for so long is probed. A lost one is tried again after so many seconds.
 _SUBSCRIPTION_IDLE = timedelta(seconds=15)
@@ -285,12 +286,12 @@ class RedisBroker:
         key = keys.scheduler(scheduler_id)
         await self.connection.run([("ZREM", keys.SCHEDULERS, key), ("DEL", key)])
 
-    async def record_enqueue_event(self, entry_id: str, event: SchedulerEnqueueEvent) -> None:
-        await self.connection.call(
-            RECORD_ENQUEUE_EVENT,
-            [keys.scheduler_history(entry_id)],
-            [codec.unix_seconds(event.enqueued_at), codec.encode_enqueue_event(event), _HISTORY_SIZE],
-        )
+    async def record_enqueue_events(self, events: Sequence[tuple[str, SchedulerEnqueueEvent]]) -> None:
+        for start in range(0, len(events), MOST_AT_ONCE):
+            # a history whose key is of another type is passed over
+            await self.connection.run_each(
+                [_recording(entry_id, event) for entry_id, event in events[start : start + MOST_AT_ONCE]]
+            )
 
     async def _set_aside(self, queue: str, task_ids: Sequence[bytes], now: datetime) -> None:
         await self.connection.call(
@@ -336,6 +337,13 @@ def _read(queue: str, task_id: bytes, data: bytes | None) -> TaskMessage:
     if message.queue != queue:
         raise InvalidData(f"the task's content is that of queue {message.queue!r}")
     return message
+
+
+def _recording(entry_id: str, event: SchedulerEnqueueEvent) -> Command:
+    at_s = codec.unix_seconds(event.enqueued_at)
+    data = codec.encode_enqueue_event(event)
+    key = keys.scheduler_history(entry_id)
+    return (RECORD_ENQUEUE_EVENT, 1, key, at_s, data, _HISTORY_SIZE, _HISTORY_LIFETIME_S)
 
 
 def _portions(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:

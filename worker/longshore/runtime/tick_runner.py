@@ -39,17 +39,17 @@ class TickRunner:
         """
         await self._read_records()
         steps = [(planned, tick) for planned, due in self._agenda.due(self._clock()) for tick in _ticks(planned, due)]
-        created: list[tuple[Planned, SchedulerEnqueueEvent]] = []
+        created: list[tuple[str, SchedulerEnqueueEvent]] = []
         for start in range(0, len(steps), _BATCH):
             batch = steps[start : start + _BATCH]
             now = self._clock()
             replies = await self._store.tick([tick for _, tick in batch], now=now)
             for (planned, tick), reply in zip(batch, replies, strict=True):
                 if self._take(planned, tick, reply) and tick.message is not None:
-                    created.append((planned, SchedulerEnqueueEvent(task_id=tick.message.id, enqueued_at=now)))
+                    event = SchedulerEnqueueEvent(task_id=tick.message.id, enqueued_at=now)
+                    created.append((scheduler_entry_id(planned.id), event))
         # After the last tick, so that the history of one does not delay another.
-        for planned, event in created:
-            await self._broker.record_enqueue_event(scheduler_entry_id(planned.id), event)
+        await self._broker.record_enqueue_events(created)
         known = {planned.name for planned in self._agenda}
         for problems in (self._unreadable, self._refused):
             for name in problems.keys() - known:
