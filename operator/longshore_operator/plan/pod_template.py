@@ -46,6 +46,10 @@ def pod_template(
             "automountServiceAccountToken": False,
             # A Service named longshore-… would otherwise inject variables that read like our settings.
             "enableServiceLinks": False,
+            # Else the process is the first of its container's namespace, and the kernel drops a SIGTERM that such a one
+            # has no handler for yet. A worker that is told to stop while it starts would go on, take tasks, and be
+            # killed over them when the grace period ends.
+            "shareProcessNamespace": True,
             "terminationGracePeriodSeconds": int(process.drain.total_seconds()) + _GRACE_MARGIN_S,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [_container(container, process, image, image_pull_policy, resources)],
