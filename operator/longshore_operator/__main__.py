@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 @click.option("--watch-namespace", envvar="LONGSHORE_WATCH_NAMESPACE", help="The only namespace to serve. Empty: all.")
 @click.option("--image", envvar="LONGSHORE_IMAGE", help="The image that schedulers run, unless their Broker names one.")
 @click.option(
+    "--image-pull-policy",
+    envvar="LONGSHORE_IMAGE_PULL_POLICY",
+    help="Always, IfNotPresent or Never, for that image. Default: Kubernetes' own for its tag.",
+)
+@click.option(
     "--lease-name", envvar="LONGSHORE_LEASE_NAME", default="longshore-operator", show_default=True, help="Of the Lease."
 )
 @click.option("--identity", envvar="LONGSHORE_IDENTITY", help="This replica's name in the Lease. Default: the host's.")
@@ -62,6 +67,7 @@ def main(
     namespace: str | None,
     watch_namespace: str | None,
     image: str | None,
+    image_pull_policy: str | None,
     lease_name: str,
     identity: str | None,
     health_address: str,
@@ -75,6 +81,7 @@ def main(
         settings = Settings.parse(
             namespace=namespace or own_namespace(),
             image=image,
+            image_pull_policy=image_pull_policy,
             watch_namespace=watch_namespace,
             lease_name=lease_name,
             identity=identity,

@@ -119,7 +119,7 @@ async def _lead(
         actions=Actions(client, written=view.put, clock=loop.time),
         status=StatusWriter(client, written=view.put, clock=loop.time),
         events=events,
-        settings=PlanSettings(image=settings.image),
+        settings=PlanSettings(image=settings.image, image_pull_policy=settings.image_pull_policy),
         now=lambda: datetime.now(UTC),
     )
     starting = True

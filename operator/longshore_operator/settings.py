@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from longshore_operator.errors import SettingsError
 
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -18,6 +19,7 @@ class Settings:
 
     namespace: str  # the operator's own, where its Lease is
     image: str  # of schedulers whose Broker names none
+    image_pull_policy: str | None = None  # of that image; None: Kubernetes' default for its tag
     watch_namespace: str | None = None  # the only one to serve; None: all
     lease_name: str = "longshore-operator"
     identity: str  # of this replica, in the Lease; the pod's name
@@ -31,6 +33,7 @@ class Settings:
         *,
         namespace: str | None,
         image: str | None,
+        image_pull_policy: str | None = None,
         watch_namespace: str | None = None,
         lease_name: str = "longshore-operator",
         identity: str | None = None,
@@ -45,12 +48,15 @@ class Settings:
                 raise SettingsError(f"{flag}: {value!r} is not a namespace's name")
         if not image:
             raise SettingsError("--image (LONGSHORE_IMAGE) is needed: the image that schedulers run")
+        if image_pull_policy and image_pull_policy not in PULL_POLICIES:
+            raise SettingsError(f"--image-pull-policy: {image_pull_policy!r} is none of {', '.join(PULL_POLICIES)}")
         if full_list_seconds < 1:
             raise SettingsError(f"--full-list-seconds: {full_list_seconds:g} is less than 1")
         host, port = _address(health_address)
         return cls(
             namespace=namespace,
             image=image,
+            image_pull_policy=image_pull_policy or None,
             watch_namespace=watch_namespace or None,
             lease_name=lease_name,
             identity=identity or socket.gethostname(),

@@ -162,6 +162,7 @@ def test_the_operator_gets_its_settings_and_its_probes(render: Render) -> None:
         "LONGSHORE_OPERATOR_NAMESPACE": None,
         "LONGSHORE_WATCH_NAMESPACE": "",
         "LONGSHORE_IMAGE": "registry.example.com/longshore:dev",
+        "LONGSHORE_IMAGE_PULL_POLICY": "IfNotPresent",
     }
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
     assert probes == {
