@@ -40,6 +40,7 @@ from longshore.protocol.periodic import (
     decode_lease,
     decode_tick_record,
     encode_entry,
+    entry_id,
 )
 from longshore.testing import RedisServer
 
@@ -99,7 +100,7 @@ async def measure(server: RedisServer, log: Path, arguments: argparse.Namespace)
         consumer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await consumer
-    record = decode_tick_record(client.hgetall(keys.tick_record(QUEUE, f"{SCOPE}/{NAME}")))
+    record = decode_tick_record(client.hgetall(keys.tick_record(QUEUE, entry_id(SCOPE, NAME))))
     client.close()
 
     expected, at = [], since

@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from longshore.protocol import keys
-from longshore.protocol.periodic import CatchUp, PeriodicEntry, PeriodicTaskTemplate, encode_entry
+from longshore.protocol.periodic import CatchUp, PeriodicEntry, PeriodicTaskTemplate, encode_entry, entry_id
 
 SCOPE = "shop/main"
 
@@ -52,7 +52,7 @@ def declare(client: redis.Redis, name: str, entry: PeriodicEntry | bytes) -> Non
 
 def ticks_enqueued(client: redis.Redis, name: str, queue: str = "default") -> list[int]:
     """The ticks of an entry that became tasks, in the order they went into the queue, oldest first."""
-    prefix = f"periodic:{SCOPE}/{name}:".encode()
+    prefix = f"periodic:{entry_id(SCOPE, name)}:".encode()
     ids = reversed(client.lrange(keys.pending(queue), 0, -1))
     return [int(task_id.removeprefix(prefix)) for task_id in ids if task_id.startswith(prefix)]
 
@@ -61,14 +61,14 @@ def lateness_s(client: redis.Redis, name: str, queue: str = "default") -> list[f
     """How long after its time each tick became a task."""
     found = []
     for tick in ticks_enqueued(client, name, queue):
-        since_ns = client.hget(keys.task(queue, f"periodic:{SCOPE}/{name}:{tick}"), "pending_since")
+        since_ns = client.hget(keys.task(queue, f"periodic:{entry_id(SCOPE, name)}:{tick}"), "pending_since")
         found.append(int(since_ns) / 1e9 - tick)
     return found
 
 
 def record(client: redis.Redis, name: str, queue: str = "default") -> dict[str, str]:
     """An entry's tick record."""
-    fields = client.hgetall(keys.tick_record(queue, f"{SCOPE}/{name}"))
+    fields = client.hgetall(keys.tick_record(queue, entry_id(SCOPE, name)))
     return {field.decode(): value.decode() for field, value in fields.items()}
 
 

@@ -149,7 +149,7 @@ def test_a_tick_becomes_the_task_of_its_template() -> None:
     assert planned.message(at(10)) == TaskMessage(
         type="report:daily",
         payload=b'{"day":1}',
-        id=f"periodic:shop/main/daily:{int(at(10).timestamp())}",
+        id=f"periodic:shop:main:daily:{int(at(10).timestamp())}",
         queue="reports",
         max_retry=3,
         timeout=timedelta(minutes=10),
@@ -172,7 +172,7 @@ def test_a_template_that_says_nothing_has_the_clients_defaults() -> None:
     assert planned.message(at(10)) == TaskMessage(
         type="report:daily",
         payload=None,
-        id=f"periodic:shop/main/daily:{int(at(10).timestamp())}",
+        id=f"periodic:shop:main:daily:{int(at(10).timestamp())}",
         queue="default",
         max_retry=25,
         timeout=timedelta(minutes=30),

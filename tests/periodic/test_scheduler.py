@@ -21,7 +21,7 @@ from longshore.errors import InvalidOption
 from longshore.inspector import Inspector
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import SchedulerEntry
-from longshore.protocol.periodic import CatchUp, decode_lease, scheduler_entry_id
+from longshore.protocol.periodic import CatchUp, decode_lease, entry_id, scheduler_entry_id
 from longshore.scheduler import Scheduler, SchedulerTiming
 from longshore.testing import RedisServer
 from periodic.harness import SCOPE, declare, new_entry, record, ticks_enqueued
@@ -61,7 +61,7 @@ async def test_each_tick_becomes_one_task_in_order(redis_url: str, redis_client:
     assert ticks[0] == int(entry.since.timestamp()) + 1
     assert record(redis_client, "daily") == {
         "last_tick": str(ticks[-1]),
-        "last_task_id": f"periodic:{SCOPE}/daily:{ticks[-1]}",
+        "last_task_id": f"periodic:{entry_id(SCOPE, 'daily')}:{ticks[-1]}",
         "enqueued": str(len(ticks)),
     }
 
@@ -155,7 +155,7 @@ async def test_an_entry_that_goes_and_comes_back_runs_no_tick_again(redis_url: s
             await inspector.write_periodic(SCOPE, {"daily": entry})
             await until(lambda so_far=ticks_so_far: len(ticks_enqueued(redis_client, "daily")) >= so_far)  # type: ignore[misc]
             await inspector.write_periodic(SCOPE, {}, remove=["daily"])
-            await until(lambda: redis_client.ttl(keys.tick_record("default", f"{SCOPE}/daily")) > 0)
+            await until(lambda: redis_client.ttl(keys.tick_record("default", entry_id(SCOPE, "daily"))) > 0)
             redis_client.delete(*redis_client.keys("asynq:{default}:t:*"))  # the tasks are done: no id is in the way
             await asyncio.sleep(1.5)
     assert_every_second_once(ticks_enqueued(redis_client, "daily"))
@@ -163,7 +163,7 @@ async def test_an_entry_that_goes_and_comes_back_runs_no_tick_again(redis_url: s
 
 async def test_a_history_of_another_type_hides_no_entry(redis_url: str, redis_client: redis.Redis) -> None:
     declare(redis_client, "daily", new_entry("@every 1s"))
-    redis_client.set(keys.scheduler_history(scheduler_entry_id(f"{SCOPE}/daily")), "text")
+    redis_client.set(keys.scheduler_history(scheduler_entry_id(entry_id(SCOPE, "daily"))), "text")
     async with Scheduler(SCOPE, redis=redis_url, timing=SchedulerTiming(publish=timedelta(0))) as scheduler:
         key = keys.scheduler(scheduler.scheduler_id)
         # published again after its ticks, of which there is one at every look
@@ -172,7 +172,7 @@ async def test_a_history_of_another_type_hides_no_entry(redis_url: str, redis_cl
 
 async def test_an_unreadable_record_is_reported_and_stops_no_other(redis_url: str, redis_client: redis.Redis) -> None:
     last_year = str(int(datetime(9999, 1, 1, tzinfo=UTC).timestamp()))
-    redis_client.hset(keys.tick_record("default", f"{SCOPE}/bad"), "last_tick", last_year)
+    redis_client.hset(keys.tick_record("default", entry_id(SCOPE, "bad")), "last_tick", last_year)
     declare(redis_client, "bad", new_entry("30 4 * * *"))
     declare(redis_client, "good", new_entry("@every 1s"))
     async with Scheduler(SCOPE, redis=redis_url):
@@ -329,7 +329,7 @@ async def test_entries_are_published_in_asynqs_form(redis_url: str, redis_client
     assert next_at > since
     assert published == {
         "CRON_TZ=Europe/Berlin 30 4 * * *": SchedulerEntry(
-            id=scheduler_entry_id(f"{SCOPE}/daily"),
+            id=scheduler_entry_id(entry_id(SCOPE, "daily")),
             spec="CRON_TZ=Europe/Berlin 30 4 * * *",
             task_type="report:daily",
             payload=b'{"day":1}',
@@ -338,7 +338,7 @@ async def test_entries_are_published_in_asynqs_form(redis_url: str, redis_client
             previous_at=None,
         ),
         "0 0 30 2 *": SchedulerEntry(
-            id=scheduler_entry_id(f"{SCOPE}/never"),
+            id=scheduler_entry_id(entry_id(SCOPE, "never")),
             spec="0 0 30 2 *",
             task_type="report:daily",
             payload=b"",
@@ -354,7 +354,7 @@ async def test_asynqs_own_inspector_sees_entries_and_their_ticks(
     redis_url: str, redis_client: redis.Redis, redis_server: RedisServer, go_peer: GoPeer
 ) -> None:
     declare(redis_client, "daily", new_entry("@every 1s", max_retry=3))
-    entry = scheduler_entry_id(f"{SCOPE}/daily")
+    entry = scheduler_entry_id(entry_id(SCOPE, "daily"))
     async with Scheduler(SCOPE, redis=redis_url, timing=SchedulerTiming(publish=timedelta(milliseconds=100))):
         await until(lambda: len(ticks_enqueued(redis_client, "daily")) >= 2)
         await until(lambda: redis_client.zcard(keys.scheduler_history(entry)) >= 2)
@@ -370,7 +370,9 @@ async def test_asynqs_own_inspector_sees_entries_and_their_ticks(
     }
     shown_ticks = [event["TaskID"] for event in view["events"]]
     assert shown_ticks
-    assert set(shown_ticks) <= {f"periodic:{SCOPE}/daily:{tick}" for tick in ticks_enqueued(redis_client, "daily")}
+    assert set(shown_ticks) <= {
+        f"periodic:{entry_id(SCOPE, 'daily')}:{tick}" for tick in ticks_enqueued(redis_client, "daily")
+    }
 
 
 # -- misuse ------------------------------------------------------------------------------------------------------------

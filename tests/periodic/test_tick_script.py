@@ -28,8 +28,8 @@ TICK = datetime(2026, 3, 10, 12, 0, 30, tzinfo=UTC)
 BEFORE = TICK - timedelta(seconds=30)
 TICK_S, BEFORE_S = str(int(TICK.timestamp())), str(int(BEFORE.timestamp()))
 
-RECORD = "longshore:{default}:periodic:shop/main/daily"
-TASK_ID = f"periodic:shop/main/daily:{TICK_S}"
+RECORD = "longshore:{default}:periodic:shop:main:daily"
+TASK_ID = f"periodic:shop:main:daily:{TICK_S}"
 TASK = f"asynq:{{default}}:t:{TASK_ID}"
 PENDING = "asynq:{default}:pending"
 LOCK = "asynq:{default}:unique:report:daily:"
@@ -46,7 +46,7 @@ async def store(redis_url: str) -> AsyncIterator[RedisPeriodicStore]:
 
 def new_tick(**changes: Any) -> Tick:
     fields: dict[str, Any] = {
-        "record": RecordName(queue="default", entry_id="shop/main/daily"),
+        "record": RecordName(queue="default", entry_id="shop:main:daily"),
         "after": BEFORE,
         "tick": TICK,
         "message": MESSAGE,
@@ -152,7 +152,7 @@ async def test_a_record_that_became_unreadable_refuses_its_tick_alone(
 ) -> None:
     seed_keyspace(redis_client, {RECORD: fields(last_tick=last)})
     elsewhere = new_tick(
-        record=RecordName(queue="other", entry_id="shop/main/hourly"),
+        record=RecordName(queue="other", entry_id="shop:main:hourly"),
         after=None,
         message=TaskMessage(type="t", id="x", queue="other"),
     )
@@ -248,7 +248,7 @@ async def test_a_key_of_another_type_refuses_its_tick_alone_and_nothing_is_half_
     seed_keyspace(redis_client, content)
     before = read_keyspace(redis_client)
     elsewhere = new_tick(
-        record=RecordName(queue="other", entry_id="shop/main/hourly"),
+        record=RecordName(queue="other", entry_id="shop:main:hourly"),
         after=None,
         message=TaskMessage(type="t", id="x", queue="other"),
     )
@@ -265,14 +265,14 @@ async def test_records_are_read_in_order_and_a_bad_one_alone_fails(
     store: RedisPeriodicStore, redis_client: redis.Redis
 ) -> None:
     def name_of(name: str) -> RecordName:
-        return RecordName(queue="default", entry_id=f"shop/main/{name}")
+        return RecordName(queue="default", entry_id=f"shop:main:{name}")
 
     seed_keyspace(
         redis_client,
         {
             RECORD: {**OLD_RECORD, b"skipped": b"1"},
-            "longshore:{default}:periodic:shop/main/list": [b"x"],
-            "longshore:{default}:periodic:shop/main/text": {"last_tick": b"soon"},
+            "longshore:{default}:periodic:shop:main:list": [b"x"],
+            "longshore:{default}:periodic:shop:main:text": {"last_tick": b"soon"},
         },
     )
     names = [name_of(name) for name in ("none", "daily", "list", "text")]

@@ -59,6 +59,6 @@ def test_prefixes_and_names_agree() -> None:
 
 
 def test_keys_of_our_own_lie_beside_what_they_belong_to() -> None:
-    assert keys.tick_record("low", "ns/b/report") == "longshore:{low}:periodic:ns/b/report"
+    assert keys.tick_record("low", "ns:b:report") == "longshore:{low}:periodic:ns:b:report"
     assert keys.periodic_entries("ns/b") == "longshore:periodic:ns/b"
     assert keys.scheduler_lease("ns/b") == "longshore:scheduler:ns/b"

@@ -142,7 +142,12 @@ def test_a_last_tick_that_no_schedule_can_start_from_is_invalid(last_tick: bytes
 
 def test_a_ticks_task_id_is_the_same_whoever_makes_it() -> None:
     entry = entry_id("shop/main", "nightly")
-    assert tick_task_id(entry, _SINCE) == "periodic:shop/main/nightly:1709294400"
+    assert tick_task_id(entry, _SINCE) == "periodic:shop:main:nightly:1709294400"
+
+
+def test_a_ticks_task_can_be_opened_in_asynqmon() -> None:
+    # its routes end an id at the first slash
+    assert "/" not in tick_task_id(entry_id("shop/main", "nightly"), _SINCE)
 
 
 def test_a_lease_survives_writing_and_reading() -> None:

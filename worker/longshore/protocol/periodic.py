@@ -72,8 +72,11 @@ class TickRecord:
 
 
 def entry_id(scope: str, name: str) -> str:
-    """An entry's id: unique over every scope of a Redis."""
-    return f"{scope}/{name}"
+    """An entry's id: unique over every scope of a Redis.
+
+    Without the scope's slash: a tick's task id is made of it, and asynqmon cannot open a task whose id has one.
+    """
+    return f"{scope.replace('/', ':')}:{name}"
 
 
 def tick_task_id(entry: str, tick: datetime) -> str:
