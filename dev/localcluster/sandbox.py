@@ -2,8 +2,9 @@
 
 What runs inside has its own process ids, mounts, network and host name, and its own /run, /var/lib and /var/log. So
 containerd, the kubelet and kube-proxy may use their default places, write iptables rules and mount what they like: this
-machine sees none of it. And when the first process inside ends, the kernel ends all others and takes mounts, bridge,
-rules and network along. That makes ending a node, also one whose owner was killed, a single signal.
+machine sees none of it. What the kubelet sets for the whole kernel is covered up, so that it cannot. And when the first
+process inside ends, the kernel ends all others and takes mounts, bridge, rules and network along. That makes ending a
+node, also one whose owner was killed, a single signal.
 
 A pair of virtual network interfaces joins it to this machine; nothing leads further.
 """
@@ -24,6 +25,17 @@ from localcluster.processes import Process, ProcessFolder, children_of
 # Hidden by mounts of the sandbox's own, so the data folder cannot lie in them.
 _OWN = ("/run", "/var/lib", "/var/log", "/proc")
 
+# Settings of the whole kernel that the kubelet insists on, below /proc/sys, with the values that it wants. Inside, a
+# file with that value lies over each: the kubelet finds nothing to change, and this machine keeps its own.
+_TUNABLES = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
+
 # $1 the node's folder, $2 its name. An ignored SIGCHLD is inherited by `sleep`, and with it the kernel reaps the
 # orphans that the first process of a namespace gets.
 _FIRST_PROCESS = """
@@ -32,6 +44,9 @@ mount --make-rshared /
 mount --types tmpfs --options mode=0755 tmpfs /run
 mount --bind "$1/lib" /var/lib
 mount --bind "$1/log" /var/log
+(cd "$1/tunables" && find . -type f) | while read -r tunable; do
+    mount --bind "$1/tunables/$tunable" "/proc/sys/$tunable"
+done
 hostname "$2"
 ip link set lo up
 echo 1 >/proc/sys/net/ipv4/ip_forward
@@ -71,6 +86,10 @@ def start(folder: Path, processes: ProcessFolder, network: Network, *, host_name
     ready = folder / "sandbox-ready"
     for own in ("lib", "log"):
         (folder / own).mkdir(parents=True, exist_ok=True)
+    for tunable, value in _TUNABLES.items():
+        file = folder / "tunables" / tunable
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value}\n")
     private = ("--mount", "--propagation=private", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc")
     outer = processes.start(
         "sandbox",
