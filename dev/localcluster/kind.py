@@ -13,11 +13,10 @@ from functools import cache
 from pathlib import Path
 
 from localcluster import compile as components
-from localcluster import paths
+from localcluster import paths, sandbox
 from localcluster.commands import run
 from localcluster.steps import step
 
-CLUSTER = "longshore"
 CONFIGURATION = paths.REPOSITORY / "kind-config.yaml"
 
 
@@ -29,15 +28,20 @@ def usable() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True, timeout=60, check=False).returncode == 0
 
 
+def name() -> str:
+    """Give the cluster's name: this data folder's own, because whatever bears it may be deleted."""
+    return f"longshore-{sandbox.identity(paths.cluster_folder())}"
+
+
 def create_command() -> list[str]:
     return [
-        *("kind", "create", "cluster", f"--name={CLUSTER}", f"--config={CONFIGURATION}"),
+        *("kind", "create", "cluster", f"--name={name()}", f"--config={CONFIGURATION}"),
         *(f"--kubeconfig={paths.kubeconfig()}", "--wait=180s"),
     ]
 
 
 def delete_command() -> list[str]:
-    return ["kind", "delete", "cluster", f"--name={CLUSTER}", f"--kubeconfig={paths.kubeconfig()}"]
+    return ["kind", "delete", "cluster", f"--name={name()}", f"--kubeconfig={paths.kubeconfig()}"]
 
 
 def build_command(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, str]) -> list[str]:
@@ -46,12 +50,12 @@ def build_command(dockerfile: Path, context: Path, tag: str, build_args: Mapping
 
 
 def load_command(tag: str) -> list[str]:
-    return ["kind", "load", "docker-image", tag, f"--name={CLUSTER}"]
+    return ["kind", "load", "docker-image", tag, f"--name={name()}"]
 
 
 def running() -> bool:
     """Say whether the cluster exists and we have its kubeconfig."""
-    return paths.kubeconfig().exists() and CLUSTER in run(["kind", "get", "clusters"]).split()
+    return paths.kubeconfig().exists() and name() in run(["kind", "get", "clusters"]).split()
 
 
 def up() -> None:
@@ -59,14 +63,14 @@ def up() -> None:
     _tools()
     if running():
         return
-    with step(f"create the kind cluster {CLUSTER}"):
+    with step(f"create the kind cluster {name()}"):
         # One without our kubeconfig is of no use: it was left by a run that was cut off.
         run(delete_command())
         run(create_command(), timeout_s=900)
 
 
 def down() -> None:
-    with step(f"delete the kind cluster {CLUSTER}"):
+    with step(f"delete the kind cluster {name()}"):
         run(delete_command())
 
 
@@ -82,14 +86,14 @@ def load(dockerfile: Path, context: Path, tag: str, build_args: Mapping[str, str
 def gateway() -> str:
     """Give this machine's address as the node and its pods see it."""
     form = "{{range .NetworkSettings.Networks}}{{.Gateway}}{{end}}"
-    return run(["docker", "inspect", "--format", form, f"{CLUSTER}-control-plane"]).strip()
+    return run(["docker", "inspect", "--format", form, f"{name()}-control-plane"]).strip()
 
 
 def _tools() -> None:
     paths.binaries().mkdir(parents=True, exist_ok=True)
-    for name, component in (("kubectl", "kube"), ("helm", "helm")):
-        installed = shutil.which(name)
+    for program, component in (("kubectl", "kube"), ("helm", "helm")):
+        installed = shutil.which(program)
         if installed is None:
             components.ensure((component,))
-        elif not (paths.binaries() / name).exists():
-            (paths.binaries() / name).symlink_to(installed)
+        elif not (paths.binaries() / program).exists():
+            (paths.binaries() / program).symlink_to(installed)

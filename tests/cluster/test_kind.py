@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from localcluster import compile as components
@@ -29,7 +30,6 @@ def test_the_configuration_is_one_node_of_the_same_minor_version_as_the_compiled
     configuration = yaml.safe_load(kind.CONFIGURATION.read_text())
     assert configuration["kind"] == "Cluster"
     assert configuration["apiVersion"] == "kind.x-k8s.io/v1alpha4"
-    assert configuration["name"] == kind.CLUSTER
     assert configuration.keys() <= CLUSTER_FIELDS
     (node,) = configuration["nodes"]
     assert node.keys() <= NODE_FIELDS
@@ -41,14 +41,22 @@ def test_the_configuration_is_one_node_of_the_same_minor_version_as_the_compiled
 
 def test_the_cluster_is_made_from_the_configuration_with_its_kubeconfig_in_the_data_folder() -> None:
     assert kind.create_command() == [
-        *("kind", "create", "cluster", "--name=longshore", f"--config={paths.REPOSITORY / 'kind-config.yaml'}"),
+        *("kind", "create", "cluster", f"--name={kind.name()}", f"--config={paths.REPOSITORY / 'kind-config.yaml'}"),
         *(f"--kubeconfig={paths.kubeconfig()}", "--wait=180s"),
     ]
 
 
+def test_another_checkouts_cluster_and_one_that_is_called_longshore_are_never_meant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours = kind.name()
+    monkeypatch.setenv("LONGSHORE_CLUSTER_DIR", str(tmp_path))
+    assert len({ours, kind.name(), "longshore"}) == 3
+
+
 def test_the_cluster_is_deleted_by_name() -> None:
     assert kind.delete_command() == [
-        *("kind", "delete", "cluster", "--name=longshore", f"--kubeconfig={paths.kubeconfig()}")
+        *("kind", "delete", "cluster", f"--name={kind.name()}", f"--kubeconfig={paths.kubeconfig()}")
     ]
 
 
@@ -56,4 +64,4 @@ def test_an_image_is_built_by_docker_and_loaded_by_name() -> None:
     assert kind.build_command(Path("shop/Dockerfile"), Path("shop"), "shop:dev", {"IMAGE": "longshore:dev"}) == [
         *("docker", "build", "--file=shop/Dockerfile", "--tag=shop:dev", "--build-arg=IMAGE=longshore:dev", "shop")
     ]
-    assert kind.load_command("shop:dev") == ["kind", "load", "docker-image", "shop:dev", "--name=longshore"]
+    assert kind.load_command("shop:dev") == ["kind", "load", "docker-image", "shop:dev", f"--name={kind.name()}"]
