@@ -14,6 +14,8 @@ from localcluster.steps import say
 class FileLock:
     """An exclusive lock on a file, held until `release` or until the process ends.
 
+    The file is made when it is not there. A folder that is there can be locked as well, and stays as it is.
+
     The descriptor is closed on exec, so a started component does not inherit the lock.
     """
 
@@ -23,8 +25,7 @@ class FileLock:
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free; say whether it was."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -33,12 +34,18 @@ class FileLock:
         self._descriptor = descriptor
         return True
 
+    def _open(self) -> int:
+        if self._path.is_dir():
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
     def acquire(self, waiting_for: str) -> None:
         """Take the lock, waiting as long as it takes; says once what is waited for."""
         if self.try_acquire():
             return
         say(f"· waiting: {waiting_for}")
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         self._descriptor = descriptor
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 from localcluster.commands import run
 from localcluster.errors import ClusterError
+from localcluster.locks import locked
 
 LOOPBACK = "127.0.0.1"
 
@@ -48,8 +52,18 @@ def control_plane_services() -> IPv4Network:
     return IPv4Network("10.96.0.0/16")
 
 
-def free_network() -> Network:
-    """Choose a /16 that no route of this machine touches."""
+@contextmanager
+def free_network() -> Iterator[Network]:
+    """Choose a /16 that no route of this machine touches; the block makes routes of it.
+
+    One caller at a time on the whole machine, so that two clusters that start at once do not choose the same.
+    """
+    # The folder of the machine's interfaces is the lock: the whole machine has one, and nothing of ours is left there.
+    with locked(Path("/sys/class/net"), "another run chooses a network"):
+        yield _free_network()
+
+
+def _free_network() -> Network:
     routes = json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]")
     taken = [network for route in routes if (network := _destination(route.get("dst", ""))) is not None]
     for second in range(244, 199, -1):
