@@ -16,7 +16,7 @@ setup: .venv/.ready ## Make .venv with the pinned dependencies
 
 .venv/.ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=…"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || dev/packages.sh python3-venv
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(PYTHON) -m localcluster install python3-venv
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
@@ -24,7 +24,7 @@ setup: .venv/.ready ## Make .venv with the pinned dependencies
 
 .PHONY: packages
 packages: ## Install redis-server, for the tests
-	@command -v redis-server >/dev/null || dev/packages.sh redis-server
+	@command -v redis-server >/dev/null || $(PYTHON) -m localcluster install redis-server
 
 .PHONY: lock
 lock: setup ## Pin the dependencies of pyproject.toml anew
@@ -41,17 +41,25 @@ lint: setup ## Style, types and the layers between modules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Most tests wait for something most of the time, so more of them run at once than there are cores.
+JOBS ?= 4
+PARALLEL = -n $(JOBS) --dist loadgroup
+
 .PHONY: test-unit
 test-unit: setup packages ## Everything that needs no Kubernetes
-	$(BIN)/pytest -m "not cluster and not node" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not cluster and not node" $(PARALLEL)
 
 .PHONY: test-cluster
-test-cluster: cluster-build ## The operator and the API on a real control plane
-	$(BIN)/pytest -m "cluster and not node" -n 2 --dist loadfile
+test-cluster: setup packages cluster-build ## The operator and the API on a real control plane
+	$(BIN)/pytest -m "cluster and not node" $(PARALLEL)
 
 .PHONY: test-node
-test-node: cluster-build ## The journeys on a real node
-	$(BIN)/pytest -m node
+test-node: setup packages cluster-build ## The journeys on a real node
+	$(BIN)/pytest -m node -n 2 --dist loadgroup
+
+.PHONY: test-kubernetes
+test-kubernetes: setup packages cluster-build ## Both of these at once
+	$(BIN)/pytest -m "cluster or node" $(PARALLEL)
 
 .PHONY: test
 test: ## Everything: lint, unit tests, the real control plane, the journeys on a node

@@ -15,3 +15,7 @@ cluster-status: ## Say what of the cluster runs, and where its logs are
 .PHONY: cluster-build
 cluster-build: ## Compile the local Kubernetes; the first time takes minutes
 	@$(PYTHON) -m localcluster build
+
+.PHONY: cluster-prepare
+cluster-prepare: ## The same, and install packages and build Longshore's image: all that the cluster needs
+	@$(PYTHON) -m localcluster prepare

@@ -19,5 +19,6 @@ The pieces, from the bottom:
     kind                                the same, where Docker and kind are there to do it
     cluster                             up, down and status of the one cluster of a checkout
     instances                           control planes of test sessions, swept when their owner is gone
+    diagnosis                           what to look at when something went wrong
     access, fixtures                    kubectl, helm and namespaces for tests
 """

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from localcluster import cluster, machine, paths
+from localcluster import cluster, kind, machine, packages, paths
 from localcluster import compile as components
 from localcluster.errors import ClusterError, MachineCannot
 from localcluster.steps import elapsed, say
@@ -26,12 +26,16 @@ def main() -> int:
     build = commands.add_parser("build", help="compile the components; the first time takes minutes")
     build.add_argument("only", nargs="*", metavar="NAME", help=f"only these of {', '.join(components.BINARIES)}")
     build.set_defaults(run=_build)
+    commands.add_parser("prepare", help="compile, install and build all that `up` needs").set_defaults(run=_prepare)
     image = commands.add_parser("image", help="build an image, and load it if the cluster is up")
     image.add_argument("--file", type=Path, help="Dockerfile; default: the one in the context")
     image.add_argument("--context", type=Path, default=Path(), help="folder to build from; default: this one")
     image.add_argument("--tag", required=True, help="name, as in docker build --tag")
     image.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
     image.set_defaults(run=_image)
+    install = commands.add_parser("install", help="install Debian packages without starting their services")
+    install.add_argument("packages", nargs="+", metavar="PACKAGE")
+    install.set_defaults(run=_install)
     check = commands.add_parser("check", help="say whether this machine can run a part; exit code 3 if not")
     check.add_argument("part", choices=["control-plane", "node"])
     check.set_defaults(run=_check)
@@ -83,6 +87,10 @@ def _build(given: argparse.Namespace) -> None:
     components.ensure(tuple(given.only) or components.EVERYTHING)
 
 
+def _prepare(given: argparse.Namespace) -> None:
+    cluster.prepare()
+
+
 def _image(given: argparse.Namespace) -> None:
     pairs = [pair.partition("=") for pair in given.build_arg]
     if wrong := [key for key, equals, _ in pairs if not equals]:
@@ -93,9 +101,15 @@ def _image(given: argparse.Namespace) -> None:
     cluster.image(dockerfile, given.context, given.tag, {key: value for key, _, value in pairs})
 
 
+def _install(given: argparse.Namespace) -> None:
+    packages.install(given.packages)
+
+
 def _check(given: argparse.Namespace) -> None:
-    missing = machine.missing_for_node() if given.part == "node" else machine.missing_for_control_plane()
-    machine.require(missing)
+    if given.part == "control-plane":
+        machine.require(machine.missing_for_control_plane())
+    elif not kind.usable():
+        machine.require(machine.missing_for_node())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from localcluster import cgroups, control_plane, images, kind, machine, network, node, packages, paths, sandbox
 from localcluster import compile as components
 from localcluster.access import Access
+from localcluster.errors import ClusterError
 from localcluster.locks import FileLock
 from localcluster.network import Network
 from localcluster.processes import ProcessFolder
@@ -55,6 +56,12 @@ def held() -> Iterator[None]:
         ours.release()
 
 
+def prepare() -> None:
+    """Make what `up` needs and takes long: the components, the packages and the product's image."""
+    components.ensure(components.EVERYTHING)
+    image(paths.REPOSITORY / "Dockerfile", paths.REPOSITORY, images.PRODUCT)
+
+
 def up(*, tied: bool = False, with_image: bool = True) -> NodeAccess:
     """Bring the cluster up as far as it is not, with the product's image loaded; the caller holds the lock.
 
@@ -73,6 +80,10 @@ def up(*, tied: bool = False, with_image: bool = True) -> NodeAccess:
         clear()
         try:
             access = _start(tied=tied)
+        except ClusterError as error:
+            kept = _keep_logs()
+            clear()
+            raise ClusterError(f"{error}\nevery log of this start is in {kept}") from error
         except BaseException:
             clear()
             raise
@@ -102,6 +113,14 @@ def clear() -> None:
     sandbox.remove_interface(folder)
     shutil.rmtree(folder, ignore_errors=True)
     paths.kubeconfig().unlink(missing_ok=True)
+
+
+def _keep_logs() -> Path:
+    kept = paths.failed_start()
+    shutil.rmtree(kept, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        shutil.copytree(paths.cluster_folder() / "logs", kept)
+    return kept
 
 
 def running() -> NodeAccess | None:
@@ -156,9 +175,9 @@ def _start(*, tied: bool) -> NodeAccess:
     with images.lock():
         pause = images.build_pause(node.PAUSE_IMAGE)
     with step("start the node's namespaces and containerd"):
-        chosen = network.free_network()
-        (folder / "network.json").write_text(json.dumps(str(chosen.whole)))
-        box = sandbox.start(folder, processes, chosen, host_name=node.NAME, tied=tied)
+        with network.free_network() as chosen:
+            (folder / "network.json").write_text(json.dumps(str(chosen.whole)))
+            box = sandbox.start(folder, processes, chosen, host_name=node.NAME, tied=tied)
         node.start_containerd(folder, box, processes)
         node.import_image(box, pause)
     with step("start etcd, kube-apiserver, kube-controller-manager"):
@@ -187,7 +206,7 @@ def _kind_access() -> NodeAccess:
 def status() -> list[str]:
     """Give lines for a person: what runs, what does not, where to look."""
     if kind.usable():
-        return [f"kind cluster {kind.CLUSTER}: {'running' if kind.running() else 'not running'}"]
+        return [f"kind cluster {kind.name()}: {'running' if kind.running() else 'not running'}"]
     folder = paths.cluster_folder()
     processes = ProcessFolder(folder).all()
     if not processes:

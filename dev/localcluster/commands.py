@@ -40,6 +40,7 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"took longer than {timeout_s:.0f} s: {shown}") from error
     if done.returncode != 0:
-        words_of_it = (done.stderr.strip() or done.stdout.strip())[-4000:]
-        raise ClusterError(f"failed with {done.returncode}: {shown}\n{words_of_it}")
+        # What led to the error often stands on standard output, as with a step of an image build.
+        words_of_it = [stream.strip()[-4000:] for stream in (done.stdout, done.stderr) if stream.strip()]
+        raise ClusterError("\n".join([f"failed with {done.returncode}: {shown}", *words_of_it]))
     return done.stdout

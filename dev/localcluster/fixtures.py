@@ -1,4 +1,4 @@
-"""pytest fixtures: `control_plane` and `node_cluster`, both for the whole session.
+"""pytest fixtures: `control_plane` and `node_cluster`, both for the whole session. And a hook for a test that failed.
 
 Under pytest-xdist every worker has a control plane of its own. There is one cluster with a node: workers take turns,
 so its tests belong on one worker (`@pytest.mark.xdist_group("node")`, `--dist loadgroup`).
@@ -10,12 +10,12 @@ LONGSHORE_FAIL_ON_SKIP=1 they fail with that line instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from localcluster import cluster, instances, kind, machine
+from localcluster import cluster, diagnosis, instances, kind, machine
 from localcluster.access import Access
 from localcluster.cluster import NodeAccess
 from localcluster.errors import MachineCannot
@@ -24,6 +24,13 @@ from localcluster.errors import MachineCannot
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Access]:
     """A real API server with its controllers and no node, ready in seconds."""
+    with a_control_plane() as access:
+        yield access
+
+
+@contextmanager
+def a_control_plane() -> Iterator[Access]:
+    """Run one for the length of a block: for a test that changes what others on the session's rely on."""
     with ExitStack() as stack:
         with skipped_where_impossible():
             access = stack.enter_context(instances.control_plane_instance())
@@ -47,6 +54,15 @@ def node_cluster() -> Iterator[NodeAccess]:
         finally:
             if not there_before:
                 cluster.down()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the cluster's state beside a failure of a test on the node, while it is still there."""
+    report = yield
+    if report.failed and "node_cluster" in getattr(item, "fixturenames", ()):
+        report.sections.append(("the local cluster", diagnosis.of_the_cluster()))
+    return report
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""Debian packages that the node needs, installed when missing and never started.
+"""Debian packages, installed when missing and never started.
 
-Debian starts a service when it installs one. Ours must not: the node runs its own containerd, in its own namespaces.
-So a policy that says no is put in place for the length of the installation, unless the machine has its own already.
+Debian starts a service when it installs one. Ours must not: the node runs its own containerd, in its own namespaces,
+and tests start their own Redis. So a policy that says no is put in place for the length of the installation, unless the
+machine has its own already.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from localcluster import paths
 from localcluster.commands import run
 from localcluster.errors import ClusterError, MachineCannot
 from localcluster.locks import locked
@@ -35,7 +35,11 @@ FOR_IMAGES = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
 
+# Locked meanwhile: the whole machine has one, so two checkouts take turns with the policy too.
+_DATABASE = Path("/var/lib/dpkg")
+
 _POLICY = Path("/usr/sbin/policy-rc.d")
+_OURS = "# Put here by the local cluster of Longshore for one installation.\n"
 
 
 def missing(wanted: dict[str, str]) -> list[str]:
@@ -44,28 +48,33 @@ def missing(wanted: dict[str, str]) -> list[str]:
 
 
 def ensure(*tables: dict[str, str]) -> None:
-    """Install what is missing of the given tables."""
-    packages = [package for table in tables for package in missing(table)]
-    if not packages:
+    """Install what is missing of the given tables. Raises MachineCannot where that cannot be done."""
+    if not (packages := [package for table in tables for package in missing(table)]):
         return
-    if shutil.which("apt-get") is None:
-        raise MachineCannot(f"needs the packages {', '.join(packages)}, and there is no apt-get to install them with")
-    with locked(paths.data_folder() / "packages.lock", "another run installs packages"):
-        _install(packages)
+    install(packages)
     if still := [package for table in tables for package in missing(table)]:
         raise ClusterError(f"apt-get installed {', '.join(still)}, but what they should bring is not there")
 
 
-def _install(packages: list[str]) -> None:
+def install(packages: list[str]) -> None:
+    """Install packages. Raises MachineCannot without root or apt-get."""
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        raise MachineCannot(f"needs {', '.join(packages)}: install it, or run this as root where there is apt-get")
     quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-    with step(f"install Debian packages: {', '.join(packages)}"), _no_service_starts():
-        install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    # An installation by somebody else is waited for.
+    apt_get = ["apt-get", "--yes", "--quiet", "--option=DPkg::Lock::Timeout=300"]
+    command = [*apt_get, "install", "--no-install-recommends", *packages]
+    with (
+        locked(_DATABASE, "another run installs packages"),
+        step(f"install Debian packages: {', '.join(packages)}"),
+        _no_service_starts(),
+    ):
         try:
-            run(install, env=quiet, timeout_s=900)
+            run(command, env=quiet, timeout_s=900)
         except ClusterError:
             # Most often the package lists are missing (a container image) or old.
-            run(["apt-get", "update", "--quiet"], env=quiet, timeout_s=600)
-            run(install, env=quiet, timeout_s=900)
+            run([*apt_get, "update"], env=quiet, timeout_s=600)
+            run(command, env=quiet, timeout_s=900)
 
 
 def _present(program: str) -> bool:
@@ -79,10 +88,11 @@ def _search_path() -> str:
 
 @contextmanager
 def _no_service_starts() -> Iterator[None]:
-    if _POLICY.exists():
+    if _POLICY.exists() and _OURS not in _POLICY.read_text():
         yield
         return
-    _POLICY.write_text("#!/bin/sh\n# Put here by the local cluster of Longshore for one installation.\nexit 101\n")
+    # Ours may be there already, left by a run that was killed.
+    _POLICY.write_text(f"#!/bin/sh\n{_OURS}exit 101\n")
     _POLICY.chmod(0o755)
     try:
         yield

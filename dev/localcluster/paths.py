@@ -5,6 +5,7 @@
   kubeconfig              the admin's access to the cluster that `make cluster` brought up
   cache/                  survives `down`: compiled binaries, base image, built images
   cluster/                state of the one cluster with a node; gone after `down`
+  failed-start/           the logs of the last `up` that failed
   control-planes/         one folder for each control plane that a test session started
 """
 
@@ -36,6 +37,10 @@ def kubeconfig() -> Path:
 
 def cluster_folder() -> Path:
     return data_folder() / "cluster"
+
+
+def failed_start() -> Path:
+    return data_folder() / "failed-start"
 
 
 def control_planes() -> Path:
