@@ -310,8 +310,8 @@ def with_value(kind: str, path: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def objects(api_server: Access) -> Iterator[client.CustomObjectsApi]:
-    with config.new_client_from_config(str(api_server.kubeconfig)) as connection:
+def objects(installed_definitions: Access) -> Iterator[client.CustomObjectsApi]:
+    with config.new_client_from_config(str(installed_definitions.kubeconfig)) as connection:
         yield client.CustomObjectsApi(connection)
 
 
@@ -329,7 +329,7 @@ def refusal(objects: client.CustomObjectsApi, body: dict[str, Any]) -> str:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_the_api_server_accepts_good_values_and_refuses_bad_ones_in_words_that_help(
+def test_the_installed_definitions_accepts_good_values_and_refuses_bad_ones_in_words_that_help(
     objects: client.CustomObjectsApi, rule: Rule
 ) -> None:
     for value in rule.good:
@@ -371,9 +371,13 @@ def test_an_unknown_field_is_refused_by_name(objects: client.CustomObjectsApi) -
     ],
 )
 def test_what_a_queue_stands_for_cannot_be_changed(
-    api_server: Access, objects: client.CustomObjectsApi, before: dict[str, Any], after: dict[str, Any], says: str
+    installed_definitions: Access,
+    objects: client.CustomObjectsApi,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    says: str,
 ) -> None:
-    with api_server.namespace("rules") as name:
+    with installed_definitions.namespace("rules") as name:
         place = ("longshore.dev", "v1alpha1", name, "queues")
         stored = objects.create_namespaced_custom_object(*place, manifest("Queue", before))
         said = ""

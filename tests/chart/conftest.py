@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from chart.rendered import CHART, REPOSITORY, Render, Rendered
+from chart.rendered import CHART, Render, Rendered
 from localcluster.access import Access
-
-
-@pytest.fixture(scope="module")
-def installed_definitions(control_plane: Access) -> Iterator[Access]:
-    """The control plane with the definitions of crds/, for the length of a module."""
-    control_plane.kubectl("apply", "--filename", REPOSITORY / "crds")
-    control_plane.kubectl("wait", "--for=condition=Established", "--filename", REPOSITORY / "crds", "--timeout=30s")
-    yield control_plane
-    control_plane.kubectl("delete", "--filename", REPOSITORY / "crds")
 
 
 @pytest.fixture(scope="session")

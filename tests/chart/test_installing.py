@@ -16,8 +16,9 @@ import pytest
 
 from chart.rendered import CHART
 from localcluster.access import Access
+from localcluster.fixtures import a_control_plane
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("chart")]
 
 NAMESPACE = "longshore-chart-test"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:longshore"
@@ -28,15 +29,13 @@ KINDS = ("brokers", "queues", "workerpools", "periodictasks")
 
 
 @pytest.fixture(scope="module")
-def installed(control_plane: Access) -> Iterator[Access]:
-    """Install the chart, for the length of this module."""
-    control_plane.helm("install", "longshore", CHART, "--namespace", NAMESPACE, "--create-namespace")
-    for kind in KINDS:
-        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{kind}.longshore.dev", "--timeout=30s")
-    yield control_plane
-    control_plane.helm("uninstall", "longshore", "--namespace", NAMESPACE, "--ignore-not-found")
-    control_plane.kubectl("delete", "crd", *(f"{kind}.longshore.dev" for kind in KINDS), "--ignore-not-found")
-    control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+def installed() -> Iterator[Access]:
+    """Install the chart on a control plane of this module's own, whose definitions come and go with it."""
+    with a_control_plane() as access:
+        access.helm("install", "longshore", CHART, "--namespace", NAMESPACE, "--create-namespace")
+        for kind in KINDS:
+            access.kubectl("wait", "--for=condition=Established", f"crd/{kind}.longshore.dev", "--timeout=30s")
+        yield access
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from localcluster import kind
 from localcluster.cluster import NodeAccess
 from localcluster.paths import binaries
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(1800), pytest.mark.xdist_group("node")]
+pytestmark = [pytest.mark.node, pytest.mark.xdist_group("node")]
 
 SERVER = """
 import http.server, os, signal, socket, sys

@@ -20,7 +20,7 @@ from localcluster import machine, paths, sandbox
 from localcluster.fixtures import skipped_where_impossible
 from localcluster.processes import Process, ProcessFolder
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(1800), pytest.mark.xdist_group("node")]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1800), pytest.mark.xdist_group("crashes")]
 
 TIED_OWNER = """
 import time

@@ -21,7 +21,7 @@ from demo.verdict import judge
 from localcluster import paths
 from localcluster.cluster import NodeAccess
 
-pytestmark = pytest.mark.node
+pytestmark = [pytest.mark.node, pytest.mark.xdist_group("node")]
 
 TASKS = 300
 
@@ -50,7 +50,7 @@ async def namespace(cluster: Cluster) -> AsyncIterator[str]:
     await installation.remove_example(cluster, name)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600, func_only=True)
 async def test_a_burst_from_go_runs_once_and_pools_return_to_zero(
     node_cluster: NodeAccess, cluster: Cluster, namespace: str
 ) -> None:

@@ -16,9 +16,8 @@ import pytest
 
 from handlers.harness import REPOSITORY, Namespace, OperatorProcess, broker, pool, queue
 from handlers.waiting import eventually, stays
-from localcluster import instances
 from localcluster.access import Access
-from localcluster.fixtures import skipped_where_impossible
+from localcluster.fixtures import a_control_plane
 from localcluster.processes import ProcessFolder
 
 pytestmark = pytest.mark.cluster
@@ -27,11 +26,8 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def access() -> Iterator[Access]:
     """A control plane without our definitions."""
-    with skipped_where_impossible():
-        instance = instances.control_plane_instance()
-        access = instance.__enter__()
-    yield access
-    instance.__exit__(None, None, None)
+    with a_control_plane() as access:
+        yield access
 
 
 @contextmanager
