@@ -61,8 +61,8 @@ def scheduler(
     async def serve() -> None:
         broker = RedisBroker.connect(settings)
         try:
-            await reach(broker, wait=redis_wait)
-            await Scheduler(scope, broker=broker, health_address=health_address).serve()
+            if await reach(broker, wait=redis_wait):
+                await Scheduler(scope, broker=broker, health_address=health_address).serve()
         finally:
             await broker.aclose()
 

@@ -90,12 +90,13 @@ async def reach(broker: RedisBroker, *, wait: timedelta) -> bool:
         while not terminated.is_set():
             try:
                 await broker.ping()
-                return True
+                break
             except BrokerUnavailable:
                 if loop.time() >= give_up_at:
                     raise
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(terminated.wait(), min(_PAUSE_S, max(0.0, give_up_at - loop.time())))
-        return False
+        # The signal may have come while Redis was answering; nobody else would hear of it.
+        return not terminated.is_set()
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
