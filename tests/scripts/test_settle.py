@@ -185,6 +185,21 @@ async def test_a_task_stays_active_while_there_is_nowhere_to_put_it(
     assert read_keyspace(redis_client) == before
 
 
+async def test_a_lock_of_another_type_is_left_alone_and_stops_no_outcome(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    locked, kept, plain = (
+        new_message(unique_key="lock"),
+        new_message(unique_key="lock", retention=_DAY, completed_at=_NOW),
+        new_message(),
+    )
+    seed_keyspace(redis_client, queue_content(active=_active(plain, locked, kept)) | {"lock": [b"text"]})
+    outcomes = [Done(message=plain), Done(message=locked), Complete(message=kept)]
+    assert await broker.settle("default", outcomes, now=_NOW) == [True, True, True]
+    expected = queue_content(completed=[(kept, _NOW_S + 86400)]) | {"lock": [b"text"]}
+    assert read_keyspace(redis_client) == expected | {keys.processed_total("default"): b"3"}
+
+
 async def test_a_retention_beyond_the_calendar_is_kept_and_stops_no_other_outcome(
     broker: RedisBroker, redis_client: redis.Redis
 ) -> None:

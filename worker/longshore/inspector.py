@@ -10,8 +10,9 @@ from typing import Any, Self
 from longshore.broker.base import RedisSettings
 from longshore.broker.connection import Command
 from longshore.broker.entry_writer import write_entries
+from longshore.broker.limits import ARCHIVE_AGE, ARCHIVE_SIZE, COUNTER_AGE, MOST_AT_ONCE, TRIM_LIMIT
 from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot, read_servers
-from longshore.broker.redis_broker import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT, RedisBroker
+from longshore.broker.redis_broker import RedisBroker
 from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, READ_TASK, RUN_TASK, Script
 from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState, WrongType
 from longshore.protocol import codec, keys
@@ -21,7 +22,6 @@ from longshore.protocol.snapshots import BrokerSnapshot, QueueDay, QueueSnapshot
 from longshore.protocol.states import TaskState
 
 _NO_TICKS: Mapping[str, str] = MappingProxyType({})
-_COUNTER_DAYS = 90  # Asynq keeps a day's counters for so many days
 _LISTS = {
     TaskState.PENDING: keys.pending,
     TaskState.ACTIVE: keys.active,
@@ -96,8 +96,8 @@ class Inspector:
 
     async def history(self, queue: str, days: int = 7) -> tuple[QueueDay, ...]:
         """The counters of the last ``days`` UTC days (1 to 90), today's first. Raises QueueNotFound."""
-        if not 1 <= days <= _COUNTER_DAYS:
-            raise InvalidOption("days", f"must be from 1 to {_COUNTER_DAYS}: counters are kept for so long")
+        if not 1 <= days <= COUNTER_AGE.days:
+            raise InvalidOption("days", f"must be from 1 to {COUNTER_AGE.days}: counters are kept for so long")
         today = self._clock().astimezone(UTC).date()
         dates = [today - timedelta(days=ago) for ago in range(days)]
         counters = [name(queue, day) for day in dates for name in (keys.processed, keys.failed)]

@@ -5,45 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 
-from longshore.broker.base import (
-    Archive,
-    Complete,
-    Dequeued,
-    Done,
-    EnqueueResult,
-    Leased,
-    NewTask,
-    Outcome,
-    RedisSettings,
-    Requeue,
-    Retry,
-    Unreadable,
-)
-from longshore.broker.connection import Argument, Command, RedisConnection
+from longshore.broker.base import Dequeued, EnqueueResult, Leased, NewTask, Outcome, RedisSettings, Unreadable
+from longshore.broker.connection import Command, RedisConnection
+from longshore.broker.creation import creation_command, portions
+from longshore.broker.limits import MOST_AT_ONCE
+from longshore.broker.queue_names import queue_names
 from longshore.broker.scripts import (
-    ADD_TO_GROUP,
-    ARCHIVE,
-    COMPLETE,
     DELETE_EXPIRED_COMPLETED,
     DEQUEUE,
-    DONE,
-    ENQUEUE,
     FORWARD,
     LEASE_EXPIRED,
     PUBLISH_SCHEDULER,
     PUBLISH_SERVER,
     RECORD_ENQUEUE_EVENT,
-    REQUEUE,
-    RETRY,
-    SCHEDULE,
     SET_ASIDE,
     WRITE_RESULT,
 )
+from longshore.broker.settlements import settlement_commands
 from longshore.errors import BrokerUnavailable, InvalidData
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import (
@@ -54,21 +35,9 @@ from longshore.protocol.messages import (
     WorkerInfo,
 )
 
-# Ids per script call: Lua hands at most some 8,000 values to one command, and a long script delays every other client.
-MOST_AT_ONCE = 1000
-
-# Payload bytes sent in one round trip, unless a single task has more: what a slow network carries within a time limit.
-_MOST_BYTES = 4 * 1024 * 1024
-
-# How many due tasks one call forwards from each of the two sets, and how many surplus tasks one archive call deletes.
-# Both are Asynq's batch sizes or near them: small enough for a script of about a millisecond.
+# How many due tasks one call forwards from each of the two sets: Asynq's batch size, small enough for a script of about
+# a millisecond.
 _FORWARD_LIMIT = 100
-TRIM_LIMIT = 1000
-
-# Asynq keeps archived tasks for 90 days and at most 9,999 of them, and the daily counters for 90 days.
-ARCHIVE_AGE = timedelta(days=90)
-ARCHIVE_SIZE = 9_999
-_COUNTER_DAYS = timedelta(days=90)
 
 # A server missed for two heartbeats (5 s) is gone.
 _SERVER_LIFETIME_S = 10
@@ -80,8 +49,6 @@ _HISTORY_LIFETIME_S = timedelta(days=400) // timedelta(seconds=1)
 # A subscription silent for so long is probed. A lost one is tried again after so many seconds.
 _SUBSCRIPTION_IDLE = timedelta(seconds=15)
 _RESUBSCRIBE_S = 1.0
-
-_SECOND = timedelta(seconds=1)
 
 _log = logging.getLogger(__name__)
 
@@ -107,11 +74,11 @@ class RedisBroker:
 
     async def enqueue(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult]:
         results: list[EnqueueResult] = []
-        for some in _portions(tasks):
+        for some in portions(tasks):
             # Always, not once a process as Asynq's client does: another process may have removed the queue since.
             queues = dict.fromkeys(task.message.queue for task in some)
             commands: list[Command] = [("SADD", keys.QUEUES, *queues)]
-            commands += [_creation(task, now) for task in some]
+            commands += [creation_command(task, now) for task in some]
             replies = await self.connection.run(commands)
             results += [EnqueueResult(reply) for reply in replies[1:]]
         return results
@@ -119,7 +86,7 @@ class RedisBroker:
     # -- a worker server's taking and giving back --------------------------------------------------------------------
 
     async def dequeue(self, queue: str, *, limit: int, now: datetime, lease: timedelta) -> Dequeued:
-        names = _names(queue)
+        names = queue_names(queue)
         expires_at_s = codec.unix_seconds(now + lease)
         reply = await self.connection.call(
             DEQUEUE, names.dequeue, (min(limit, MOST_AT_ONCE), expires_at_s, names.task_prefix)
@@ -157,20 +124,7 @@ class RedisBroker:
         return reply is not None
 
     async def settle(self, queue: str, outcomes: Sequence[Outcome], *, now: datetime) -> list[bool]:
-        commands: list[Command] = []
-        positions: list[Sequence[int]] = []  # for each command, the outcomes it carries out
-        by_kind: dict[type, list[int]] = {}
-        for position, outcome in enumerate(outcomes):
-            by_kind.setdefault(type(outcome), []).append(position)
-        for kind, all_positions in by_kind.items():
-            for start in range(0, len(all_positions), MOST_AT_ONCE):
-                some = all_positions[start : start + MOST_AT_ONCE]
-                commands.append(_SETTLEMENTS[kind](queue, [outcomes[p] for p in some], now))
-                positions.append(some)
-        if Requeue in by_kind:
-            # Each call puts its tasks before all others, so the calls go backwards as the script does.
-            commands.reverse()
-            positions.reverse()
+        commands, positions = settlement_commands(queue, outcomes, now)
         settled = [True] * len(outcomes)
         for refused, carried_out in zip(await self.connection.run(commands), positions, strict=True):
             for number in refused:
@@ -278,7 +232,7 @@ class RedisBroker:
         await self.connection.run(
             [
                 ("ZADD", keys.SCHEDULERS, codec.unix_seconds(now + lifetime), key),
-                (PUBLISH_SCHEDULER, 1, key, _whole_seconds(lifetime), *encoded),
+                (PUBLISH_SCHEDULER, 1, key, max(int(lifetime.total_seconds()), 1), *encoded),
             ]
         )
 
@@ -305,27 +259,6 @@ _NOTHING = Dequeued()
 _PAUSED = Dequeued(paused=True)
 
 
-class _Names:
-    """Names that every dequeue and settlement of a queue needs, encoded once."""
-
-    __slots__ = ("archive", "complete", "dequeue", "done", "requeue", "retry", "task_prefix")
-
-    def __init__(self, queue: str) -> None:
-        pending, active, lease = (name(queue).encode() for name in (keys.pending, keys.active, keys.lease))
-        self.task_prefix = keys.task_prefix(queue).encode()
-        self.dequeue = (pending, keys.paused(queue).encode(), active, lease)
-        self.done = (active, lease)
-        self.complete = (active, lease, keys.completed(queue).encode())
-        self.retry = (active, lease, keys.retry(queue).encode())
-        self.archive = (active, lease, keys.archived(queue).encode())
-        self.requeue = (active, lease, pending)
-
-
-@lru_cache(maxsize=1024)
-def _names(queue: str) -> _Names:
-    return _Names(queue)
-
-
 def _read(queue: str, task_id: bytes, data: bytes | None) -> TaskMessage:
     """The task, if it is one and the one its keys say. Raises InvalidData."""
     if data is None:
@@ -344,139 +277,6 @@ def _recording(entry_id: str, event: SchedulerEnqueueEvent) -> Command:
     data = codec.encode_enqueue_event(event)
     key = keys.scheduler_history(entry_id)
     return (RECORD_ENQUEUE_EVENT, 1, key, at_s, data, _HISTORY_SIZE, _HISTORY_LIFETIME_S)
-
-
-def _portions(tasks: Sequence[NewTask]) -> Iterator[Sequence[NewTask]]:
-    """The tasks in order, so many at a time that each round trip ends well within its time limit."""
-    start = size = 0
-    for end, task in enumerate(tasks):
-        size += len(task.message.payload or b"")
-        if end > start and (end - start == MOST_AT_ONCE or size > _MOST_BYTES):
-            yield tasks[start:end]
-            start, size = end, len(task.message.payload or b"")
-    if start < len(tasks):
-        yield tasks[start:]
-
-
-def _creation(task: NewTask, now: datetime) -> Command:
-    """The call that creates one task, by the route its fields say (asynq-protocol §2.5)."""
-    message = task.message
-    queue = message.queue
-    body = codec.encode_task(message)
-    lock: list[Argument] = []
-    lifetime: list[Argument] = []
-    delay = timedelta()
-    scheduled = task.process_at is not None and task.process_at > now
-    if scheduled and task.process_at is not None:
-        delay = task.process_at - now
-    if message.unique_key:
-        if task.unique_for is None:
-            raise ValueError("a task with a unique key needs unique_for")
-        lock.append(message.unique_key)
-        lifetime.append(_whole_seconds(delay + task.unique_for))
-    names: list[Argument] = [keys.task(queue, message.id)]
-    if scheduled and task.process_at is not None:
-        names += [keys.scheduled(queue), *lock]
-        due_s = codec.unix_seconds(task.process_at)
-        return (SCHEDULE, len(names), *names, message.id, body, due_s, *lifetime)
-    if message.group:
-        names += [keys.group(queue, message.group), keys.groups(queue), *lock]
-        now_s = codec.unix_seconds(now)
-        return (ADD_TO_GROUP, len(names), *names, message.id, body, now_s, message.group, *lifetime)
-    names += [keys.pending(queue), *lock]
-    return (ENQUEUE, len(names), *names, message.id, body, codec.unix_nanoseconds(now), *lifetime)
-
-
-def _settle_done(queue: str, outcomes: Sequence[Done], now: datetime) -> Command:
-    names = _names(queue)
-    tasks: list[Argument] = []
-    for outcome in outcomes:
-        message = outcome.message
-        tasks += (message.id, message.unique_key or b"")
-    today, total, _, _ = _counters(queue, now)
-    return (DONE, 4, *names.done, today, total, names.task_prefix, _counter_expiry_s(now), *tasks)
-
-
-def _settle_complete(queue: str, outcomes: Sequence[Complete], now: datetime) -> Command:
-    names = _names(queue)
-    tasks: list[Argument] = []
-    for outcome in outcomes:
-        message = outcome.message
-        if message.completed_at is None or message.retention is None:
-            raise ValueError("a completed task needs completed_at and retention")
-        tasks += (
-            message.id,
-            message.unique_key or b"",
-            # added as numbers: a peer's retention may lead beyond the calendar's end
-            codec.unix_seconds(message.completed_at) + message.retention // _SECOND,
-            codec.encode_task(message),
-            b"0" if outcome.result is None else b"1",
-            outcome.result or b"",
-        )
-    today, total, _, _ = _counters(queue, now)
-    return (COMPLETE, 5, *names.complete, today, total, names.task_prefix, _counter_expiry_s(now), *tasks)
-
-
-def _settle_retry(queue: str, outcomes: Sequence[Retry], now: datetime) -> Command:
-    names = _names(queue)
-    tasks: list[Argument] = []
-    for outcome in outcomes:
-        tasks += (
-            outcome.message.id,
-            codec.unix_seconds(outcome.retry_at),
-            codec.encode_task(outcome.message),
-            b"1" if outcome.is_failure else b"0",
-        )
-    return (RETRY, 7, *names.retry, *_counters(queue, now), names.task_prefix, _counter_expiry_s(now), *tasks)
-
-
-def _settle_archive(queue: str, outcomes: Sequence[Archive], now: datetime) -> Command:
-    names = _names(queue)
-    arguments: list[Argument] = [
-        names.task_prefix,
-        _counter_expiry_s(now),
-        codec.unix_seconds(now),
-        codec.unix_seconds(now - ARCHIVE_AGE),
-        ARCHIVE_SIZE,
-        TRIM_LIMIT,
-    ]
-    for outcome in outcomes:
-        arguments += (outcome.message.id, codec.encode_task(outcome.message))
-    return (ARCHIVE, 7, *names.archive, *_counters(queue, now), *arguments)
-
-
-def _settle_requeue(queue: str, outcomes: Sequence[Requeue], now: datetime) -> Command:
-    names = _names(queue)
-    ids = [outcome.message.id for outcome in outcomes]
-    return (REQUEUE, 3, *names.requeue, names.task_prefix, codec.unix_nanoseconds(now), *ids)
-
-
-_SETTLEMENTS: Mapping[type, Any] = {
-    Done: _settle_done,
-    Complete: _settle_complete,
-    Retry: _settle_retry,
-    Archive: _settle_archive,
-    Requeue: _settle_requeue,
-}
-
-
-def _counters(queue: str, now: datetime) -> tuple[str, str, str, str]:
-    day = now.astimezone(UTC).date()
-    return (
-        keys.processed(queue, day),
-        keys.processed_total(queue),
-        keys.failed(queue, day),
-        keys.failed_total(queue),
-    )
-
-
-def _counter_expiry_s(now: datetime) -> int:
-    return codec.unix_seconds(now + _COUNTER_DAYS)
-
-
-def _whole_seconds(duration: timedelta) -> int:
-    """Redis wants a lifetime of at least one whole second."""
-    return max(int(duration.total_seconds()), 1)
 
 
 def _text(data: bytes) -> str:

@@ -27,7 +27,7 @@ for i = 3, #ARGV, 6 do
       redis.call("HSET", key, "msg", ARGV[i + 3], "state", "completed")
     end
     local lock = ARGV[i + 1]
-    if lock ~= "" and redis.call("GET", lock) == id then
+    if lock ~= "" and redis.pcall("GET", lock) == id then
       redis.call("DEL", lock)
     end
     count = count + 1

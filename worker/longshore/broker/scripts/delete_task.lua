@@ -32,7 +32,7 @@ elseif state == "aggregating" then
 elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
   return -3
 end
-if lock and lock ~= "" and redis.call("GET", lock) == ARGV[1] then
+if lock and lock ~= "" and redis.pcall("GET", lock) == ARGV[1] then
   redis.call("DEL", lock)
 end
 redis.call("DEL", KEYS[1])

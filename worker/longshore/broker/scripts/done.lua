@@ -20,7 +20,7 @@ for i = 3, #ARGV, 2 do
     owned[#owned + 1] = id
     keys[#keys + 1] = ARGV[1] .. id
     local lock = ARGV[i + 1]
-    if lock ~= "" and redis.call("GET", lock) == id then
+    if lock ~= "" and redis.pcall("GET", lock) == id then
       redis.call("DEL", lock)
     end
   else

@@ -1,0 +1,16 @@
+"""Limits that several operations share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+# Ids per script call: Lua hands at most some 8,000 values to one command, and a long script delays every other client.
+MOST_AT_ONCE = 1000
+
+# Asynq keeps archived tasks for 90 days and at most 9,999 of them, and the daily counters for 90 days.
+ARCHIVE_AGE = timedelta(days=90)
+ARCHIVE_SIZE = 9_999
+COUNTER_AGE = timedelta(days=90)
+
+# How many surplus tasks one archive call deletes for each reason.
+TRIM_LIMIT = MOST_AT_ONCE
