@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -160,6 +161,14 @@ def test_async_functions_are_told_from_plain_ones(function: Any, is_async: bool)
     assert handler_for("a", function).is_async is is_async
 
 
+def yields() -> Iterator[int]:
+    yield 1
+
+
+async def yields_later() -> AsyncIterator[int]:
+    yield 1
+
+
 def too_many(ctx: Context, payload: int, more: int) -> None: ...
 
 
@@ -176,6 +185,8 @@ def unresolvable(payload: Missing) -> None: ...  # type: ignore[name-defined]  #
         (unreadable, "handler: unreadable, parameter payload: <class 'complex'> cannot be read from JSON"),
         (unresolvable, "handler: unresolvable: an annotation cannot be resolved at run time: name 'Missing' is not"),
         (7, "handler: 7 is not a function"),
+        (yields, "handler: yields yields, and nobody would take what it yields"),
+        (yields_later, "handler: yields_later yields, and nobody would take what it yields"),
     ],
 )
 def test_a_function_no_task_can_be_given_to_is_refused(function: Any, problem: str) -> None:

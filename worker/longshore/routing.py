@@ -110,6 +110,8 @@ def handler_for(
     if not callable(function):
         raise InvalidOption("handler", f"{function!r} is not a function")
     where = _name(function)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidOption("handler", f"{where} yields, and nobody would take what it yields; return a value instead")
     parameters = _parameters(function, where)
     context = _context_parameter(parameters)
     rest = [one for one in parameters if one is not context]
