@@ -13,7 +13,7 @@ from longshore import App, Client, RedisSettings, Task
 from longshore.protocol import keys
 from longshore.runtime.timing import Timing
 from longshore.testing import RedisServer
-from runtime.harness import counters, serving, state, until
+from runtime.harness import counters, quick, serving, state, until
 
 
 @pytest.fixture
@@ -135,6 +135,28 @@ async def test_an_outcome_that_could_not_be_written_is_written_when_redis_is_bac
         own_redis.thaw()
         await until(lambda: state(client, task_id) is None)
     assert counters(client) == (1, 0)
+
+
+async def test_outcomes_that_a_frozen_redis_does_not_take_before_the_end_are_told(
+    own_redis: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    release = asyncio.Event()
+
+    @app.task("hold")
+    async def hold() -> None:
+        await release.wait()
+
+    timing = quick(settle_at_stop=timedelta(seconds=0.3), clear_at_stop=timedelta(seconds=0.1))
+    async with Client(own_redis.url) as producer, serving(app, own_redis.url, timing=timing) as server:
+        await producer.enqueue("hold")
+        await until(lambda: server.running == 1)
+        own_redis.freeze()
+        release.set()
+        server.shutdown()
+        await asyncio.wait_for(server.wait(), 60)
+        own_redis.thaw()
+    assert [record.tasks for record in caplog.records if getattr(record, "action", "") == "outcomes_lost"] == [1]
 
 
 async def test_a_server_stops_in_bounded_time_while_redis_is_away(own_redis: RedisServer, client: redis.Redis) -> None:

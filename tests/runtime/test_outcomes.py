@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
@@ -66,15 +67,61 @@ async def test_a_plain_function_runs_in_a_thread_and_its_context_variables_are_i
     assert redis_client.hget(keys.task("default", task_id), "result") == b"partial"
 
 
+async def test_what_an_async_handler_does_behind_a_plain_decorator_is_done(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    done: list[str] = []
+
+    def plain_decorator(function: Callable[[str], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
+        def call(payload: str) -> Awaitable[None]:
+            return function(payload)
+
+        return call
+
+    @app.task("hidden")
+    @plain_decorator
+    async def hidden(payload: str) -> None:
+        await asyncio.sleep(3600 if payload == "long" else 0.01)
+        done.append(payload)
+
+    async with Client(redis_url) as producer, serving(app, redis_url):
+        short = (await producer.enqueue("hidden", "short")).message.id
+        long = (await producer.enqueue("hidden", "long", timeout=1)).message.id
+        await until(lambda: state(redis_client, short) is None)
+        await until(lambda: state(redis_client, long) == "retry")
+    assert done == ["short"]
+
+
 @dataclass
 class Report:
     rows: int
 
 
+class Unreadable(Mapping[str, int]):
+    """Such as a row of a database session that is closed by now."""
+
+    def __getitem__(self, key: str) -> int:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError("the session is closed")
+
+    def __len__(self) -> int:
+        return 1
+
+
 @pytest.mark.parametrize(
     ("returned", "stored"),
-    [(None, None), (b"\x00raw", b"\x00raw"), ({"a": [1]}, b'{"a":[1]}'), (Report(3), b'{"rows":3}'), (object(), None)],
-    ids=["nothing", "bytes", "JSON", "a dataclass", "what JSON cannot say"],
+    [
+        (None, None),
+        (b"\x00raw", b"\x00raw"),
+        ({"a": [1]}, b'{"a":[1]}'),
+        (Report(3), b'{"rows":3}'),
+        (object(), None),
+        (Unreadable(), None),
+    ],
+    ids=["nothing", "bytes", "JSON", "a dataclass", "what JSON cannot say", "what raises when it is read"],
 )
 async def test_success_with_retention_keeps_the_task_and_what_the_handler_returned(
     redis_url: str, redis_client: redis.Redis, returned: Any, stored: bytes | None
@@ -309,3 +356,47 @@ async def test_a_written_result_is_kept_only_while_the_task_is_ours(redis_url: s
     assert redis_client.hget(keys.task("default", task_id), "result") == b"half"
     assert await contexts[0].write_result("late") is False
     assert redis_client.hget(keys.task("default", task_id), "result") == b"half"
+
+
+async def test_the_threads_way_to_write_a_result_is_refused_where_it_would_wait_for_itself(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+
+    @app.task("report")
+    async def report(ctx: Context) -> None:
+        ctx.write_result_from_thread(b"half")
+
+    task_id = await run_one(app, redis_url, redis_client, "report")
+    expected = "write_result_from_thread: is for plain functions; here, await write_result"
+    assert message(redis_client, task_id).error == expected
+
+
+async def test_an_attempt_that_cannot_be_judged_keeps_no_slot_and_loses_its_lease(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    """Nothing known leads there; a log filter that raises stands for it."""
+
+    def broken(record: logging.LogRecord) -> bool:
+        if getattr(record, "action", "") == "task_failed":
+            raise RuntimeError("a filter of the application's")
+        return True
+
+    app = App()
+
+    @app.task("fail")
+    async def fail() -> None:
+        raise ValueError
+
+    app.task("good")(lambda: None)
+    logger = logging.getLogger("longshore.server")
+    logger.addFilter(broken)
+    try:
+        async with Client(redis_url) as producer, serving(app, redis_url, concurrency=1) as server:
+            bad_ids = [(await producer.enqueue(kind)).message.id for kind in ("fail", "unknown")]
+            await until(lambda: all(state(redis_client, one) == "retry" for one in bad_ids))
+            good_id = (await producer.enqueue("good")).message.id
+            await until(lambda: state(redis_client, good_id) is None)
+            assert server.running == 0
+    finally:
+        logger.removeFilter(broken)

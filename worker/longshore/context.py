@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
@@ -115,5 +116,11 @@ class Context:
         return await self._control.write_result(bytes(result))
 
     def write_result_from_thread(self, result: bytes | str) -> bool:
-        """The same for plain functions: waits until it is written."""
+        """The same for plain functions: waits until it is written.
+
+        Raises InvalidOption in an async handler, which would wait for itself.
+        """
+        with contextlib.suppress(RuntimeError):  # a thread of a handler's own has no loop
+            if asyncio.get_running_loop() is self._control.loop:
+                raise InvalidOption("write_result_from_thread", "is for plain functions; here, await write_result")
         return asyncio.run_coroutine_threadsafe(self.write_result(result), self._control.loop).result()

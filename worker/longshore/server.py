@@ -26,6 +26,7 @@ from longshore.runtime.forwarder import Forwarder
 from longshore.runtime.health import HealthServer, Probe
 from longshore.runtime.heartbeater import Heartbeater
 from longshore.runtime.janitor import Janitor
+from longshore.runtime.judge import Judge
 from longshore.runtime.outage import Outage
 from longshore.runtime.processor import Processor
 from longshore.runtime.pulse import Pulse
@@ -180,11 +181,10 @@ class Server:
             broker,
             find_handler=self._app.handler,
             in_flight=self._in_flight,
-            acknowledger=self._acknowledger,
+            judge=Judge(in_flight=self._in_flight, acknowledger=self._acknowledger, clock=clock, random=chance),
             on_load=self._load_changed.set,
             timing=timing,
             clock=clock,
-            random=chance,
         )
         self._processor = Processor(
             broker,
@@ -324,10 +324,11 @@ class Server:
             async with asyncio.timeout(self._timing.settle_at_stop.total_seconds()):
                 await self._acknowledger.flush()
                 await self._syncer.tick()
-        if len(self._syncer):
+        lost = len(self._acknowledger) + len(self._syncer)
+        if lost:
             _logger.error(
                 "Outcomes of tasks could not be written; these tasks will run again",
-                extra={"action": "outcomes_lost", "tasks": len(self._syncer)},
+                extra={"action": "outcomes_lost", "tasks": lost},
             )
 
     async def _finish(self) -> None:

@@ -25,6 +25,7 @@ class Acknowledger:
         self._syncer = syncer
         self._pulse = pulse
         self._waiting: dict[str, list[Answer]] = {}
+        self._under_way = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -40,6 +41,10 @@ class Acknowledger:
         else:
             waiting.append(Answer(attempt, outcome))
 
+    def __len__(self) -> int:
+        """Outcomes neither written nor handed to the syncer."""
+        return self._under_way + sum(map(len, self._waiting.values()))
+
     async def run(self) -> None:
         """Until cancelled; flush before that."""
         while True:
@@ -47,6 +52,7 @@ class Acknowledger:
             self._wake.clear()
             while self._waiting:
                 batches, self._waiting = self._waiting, {}
+                self._under_way = sum(map(len, batches.values()))
                 with self._pulse.working("acknowledger"):
                     if len(batches) == 1:
                         ((queue, answers),) = batches.items()
@@ -61,4 +67,6 @@ class Acknowledger:
 
     async def _send(self, queue: str, answers: list[Answer]) -> None:
         for start in range(0, len(answers), _LARGEST):
-            self._syncer.add(queue, await self._settlement.settle(queue, answers[start : start + _LARGEST]))
+            some = answers[start : start + _LARGEST]
+            self._syncer.add(queue, await self._settlement.settle(queue, some))
+            self._under_way -= len(some)
