@@ -27,7 +27,7 @@ _OWN = ("/run", "/var/lib", "/var/log", "/proc")
 
 # Settings of the whole kernel that the kubelet insists on, below /proc/sys, with the values that it wants. Inside, a
 # file with that value lies over each: the kubelet finds nothing to change, and this machine keeps its own.
-_TUNABLES = {
+TUNABLES = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
     "kernel/panic": 10,
@@ -86,7 +86,7 @@ def start(folder: Path, processes: ProcessFolder, network: Network, *, host_name
     ready = folder / "sandbox-ready"
     for own in ("lib", "log"):
         (folder / own).mkdir(parents=True, exist_ok=True)
-    for tunable, value in _TUNABLES.items():
+    for tunable, value in TUNABLES.items():
         file = folder / "tunables" / tunable
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n")
@@ -116,8 +116,10 @@ def _join(sandbox: Sandbox, interface: str) -> None:
     run(["ip", "link", "set", interface, "up"])
     run(sandbox.inside(["ip", "address", "add", f"{network.node}/{prefix}", "dev", "eth0"]))
     run(sandbox.inside(["ip", "link", "set", "eth0", "up"]))
-    # This machine forwards nothing, so the default route reaches it and ends there.
-    run(sandbox.inside(["ip", "route", "add", "default", "via", str(network.gateway)]))
+    # This machine may forward packets for others; the node's shall go no further than to it. A Service's address needs
+    # some route before kube-proxy's rules turn it into a pod's.
+    run(sandbox.inside(["ip", "route", "add", "unreachable", "default"]))
+    run(sandbox.inside(["ip", "route", "add", str(network.services), "dev", "eth0"]))
     for reachable in (network.pods, network.services):
         run(["ip", "route", "add", str(reachable), "via", str(network.node), "dev", interface])
 
