@@ -19,7 +19,7 @@ from longshore_operator.cluster.resources import (
     WORKER_POOLS,
 )
 
-_WATCH = ("get", "list", "watch")
+_WATCH = ("list", "watch")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         group=DEPLOYMENTS.group,
         resources=(DEPLOYMENTS.plural,),
-        verbs=(*_WATCH, "create", "patch", "delete"),
+        verbs=("get", *_WATCH, "create", "patch", "delete"),
         why="workers and schedulers; server-side apply is a patch, and a create when there is none yet",
     ),
     Rule(

@@ -6,7 +6,7 @@ cannot list them.
 {{- define "longshore.rules" -}}
 - apiGroups: [longshore.dev]
   resources: [brokers, queues, workerpools, periodictasks]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The finalizer that holds a Broker while it is in use.
 - apiGroups: [longshore.dev]
   resources: [brokers]
@@ -25,7 +25,7 @@ cannot list them.
 # Which workers are busy; the pod-deletion-cost annotation before a shrink.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # The Redis password that a Broker names.
 - apiGroups: [""]
   resources: [secrets]
