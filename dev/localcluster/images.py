@@ -191,6 +191,7 @@ def _pip_secrets() -> list[str]:
         secrets.append(f"--secret=id=ca-bundle,src={bundle}")
     if settings:
         configuration = folder / "pip.conf"
+        configuration.touch(mode=0o600)  # an index may come with a password in its address
         configuration.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
         secrets.append(f"--secret=id=pip,src={configuration}")
     return secrets
