@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import pytest
+from localcluster.errors import MachineCannot
+from localcluster.fixtures import skipped_where_impossible
 
 _SOURCE = Path(__file__).parent / "interop" / "peer"
 
@@ -72,15 +73,23 @@ class GoPeer:
 
 
 def build_peer(directory: Path) -> GoPeer:
-    """Build it into ``directory``; skips the test where there is no Go."""
-    if shutil.which("go") is None:
-        pytest.skip("no Go toolchain: Asynq's own library cannot be built")
-    binary = directory / "peer"
+    """Build it into ``directory``."""
+    return GoPeer(build_program(_SOURCE, directory))
+
+
+def build_program(source: Path, directory: Path) -> Path:
+    """Build the Go program of one folder; skips the test where there is no Go, and fails it where that must not be."""
+    with skipped_where_impossible():
+        if shutil.which("go") is None:
+            raise MachineCannot(
+                f"{source.name}, a program of Go's own libraries, needs Go, and there is none on the PATH"
+            )
+    program = directory / source.name
     done = subprocess.run(
-        ["go", "build", "-o", str(binary), "."], cwd=_SOURCE, capture_output=True, text=True, timeout=600, check=False
+        ["go", "build", "-o", str(program), "."], cwd=source, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
-    return GoPeer(binary)
+    return program
 
 
 def _flags(port: int | None, options: dict[str, Any]) -> list[str]:

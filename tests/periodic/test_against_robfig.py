@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import random
-import shutil
 import subprocess
 import zoneinfo
 from collections.abc import Callable, Sequence
@@ -21,14 +20,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from go_peer import build_program
 from longshore.errors import InvalidOption
 from longshore.policy.periodic import Schedule
 from periodic.test_schedule import TROUBLE, random_expression, time_near_clock_change
 
-pytestmark = [
-    pytest.mark.go,
-    pytest.mark.skipif(shutil.which("go") is None, reason="needs the Go toolchain"),
-]
+pytestmark = pytest.mark.go
 
 PEER = Path(__file__).parents[1] / "interop" / "cron"
 TICKS = 6
@@ -52,8 +49,7 @@ Ask = Callable[[Sequence[Question]], list[Answer]]
 
 @pytest.fixture(scope="module")
 def ask_robfig(tmp_path_factory: pytest.TempPathFactory) -> Ask:
-    program = tmp_path_factory.mktemp("cron") / "cron"
-    subprocess.run(["go", "build", "-o", program, "."], cwd=PEER, check=True, timeout=300)
+    program = build_program(PEER, tmp_path_factory.mktemp("robfig"))
     # Both sides must read the same zone files, whose content changes a few times a year.
     environment = {**os.environ, "ZONEINFO": zone_files()}
 
