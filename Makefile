@@ -66,9 +66,16 @@ test: ## Everything: lint, unit tests, the real control plane, the journeys on a
 	dev/test.sh
 
 .PHONY: bench
-bench: setup packages ## Every figure that needs no cluster
+bench: setup packages cluster-build ## Every figure of the runtime, and of the operator on a control plane (some ten minutes)
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/kill_recovery.py
 	$(BIN)/python benchmarks/cron_kills.py
+	$(BIN)/python benchmarks/burst_to_replicas.py
+	$(BIN)/python benchmarks/idle_writes.py
+
+.PHONY: bench-node
+bench-node: setup packages cluster ## Every figure that needs a node: workers killed by scale-in
+	$(BIN)/python benchmarks/scale_in.py
 
 .PHONY: fmt
 fmt: setup ## Format the code
