@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +18,7 @@ import redis
 
 from longshore import Client, DuplicateTask, InvalidOption, RedisSettings, Task, TaskIDConflict, TaskInfo, TaskState
 from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.task import OPTIONS
@@ -220,6 +222,24 @@ async def test_no_round_trip_carries_more_than_fits_into_its_time_limit(
     results = await client.enqueue_many(tasks)
     assert [result.id for result in results if isinstance(result, TaskInfo)] == [f"{n}" for n in range(count)]
     assert redis_client.info("commandstats")["cmdstat_sadd"]["calls"] == round_trips
+
+
+@pytest.mark.parametrize(
+    ("options", "target"),
+    [
+        ({}, keys.pending("default")),
+        ({"process_in": 60}, keys.scheduled("default")),
+        ({"group": "g"}, keys.group("default", "g")),
+        ({"group": "g"}, keys.groups("default")),
+    ],
+)
+async def test_a_task_that_has_nowhere_to_wait_leaves_neither_a_hash_nor_a_lock(
+    client: Client, redis_client: redis.Redis, options: Any, target: str
+) -> None:
+    redis_client.set(target, "text")
+    with pytest.raises(WrongType, match=re.escape(target)):
+        await client.enqueue("t", unique_for=60, **options)
+    assert read_keyspace(redis_client) == {keys.QUEUES: {b"default"}, target: b"text"}
 
 
 # -- options that cannot be used ---------------------------------------------------------------------------------------

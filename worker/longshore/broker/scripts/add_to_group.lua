@@ -18,11 +18,12 @@ end
 if redis.call("EXISTS", KEYS[1]) == 1 then
   return 0
 end
+redis.call("SCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
+redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
+redis.call("SADD", KEYS[3], ARGV[4])
 redis.call("HSET", KEYS[1], "msg", ARGV[2], "state", "aggregating", "group", ARGV[4])
 if lock then
   redis.call("SET", lock, ARGV[1], "EX", ARGV[5])
   redis.call("HSET", KEYS[1], "unique_key", lock)
 end
-redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
-redis.call("SADD", KEYS[3], ARGV[4])
 return 1

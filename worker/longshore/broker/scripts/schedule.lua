@@ -16,11 +16,11 @@ end
 if redis.call("EXISTS", KEYS[1]) == 1 then
   return 0
 end
+redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1]) -- first, because it fails when the key is of another type
 if lock then
   redis.call("SET", lock, ARGV[1], "EX", ARGV[4])
   redis.call("HSET", KEYS[1], "msg", ARGV[2], "state", "scheduled", "unique_key", lock)
 else
   redis.call("HSET", KEYS[1], "msg", ARGV[2], "state", "scheduled")
 end
-redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
 return 1
