@@ -153,6 +153,7 @@ class Broker(Protocol):
         """Active tasks whose lease ended at or before ``cutoff``, plus those that have none at all (see recoverer).
 
         At most 1,000: call again after settling so many. What cannot be read is set aside, as dequeue does.
+        A lease that ended and is no active task's is deleted.
         """
 
     async def delete_expired_completed(self, queue: str, *, now: datetime, limit: int) -> int:
