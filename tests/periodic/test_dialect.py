@@ -119,6 +119,7 @@ REFUSED = {
     "a zone prefix and blanks": ("TZ=UTC   ", "nothing follows the zone of TZ="),
     "an unknown zone in the prefix": ("TZ=Mars/Base * * * * *", "unknown time zone 'Mars/Base'"),
     "an empty zone in the prefix": ("TZ= * * * * *", "unknown time zone ''"),
+    "a text without end": ("0" * 1001, "is longer than 1000 characters"),
     "a prefix in lower case": ("tz=UTC * * * * *", "found 6"),
 }
 

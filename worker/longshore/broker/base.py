@@ -189,7 +189,7 @@ class Broker(Protocol):
 class RedisSettings:
     """Where and how to connect. One way to construct: :meth:`longshore.broker.redis_broker.RedisBroker.connect`."""
 
-    url: str = "redis://127.0.0.1:6379/0"  # redis:// or rediss://, user and password allowed
+    url: str = "redis://127.0.0.1:6379/0"  # redis://, rediss:// or unix://, user and password allowed
     username: str | None = None  # overrides the URL's
     password: str | None = None  # overrides the URL's
     timeout: timedelta = timedelta(seconds=5)  # to connect, and for any one command

@@ -69,6 +69,7 @@ _DESCRIPTORS = {
     "@hourly": "0 * * * *",
 }
 _EVERY = "@every "
+_LONGEST_TEXT = 1000  # every value of every field spelled out takes some 400
 _PREFIX = re.compile(r"(?:CRON_)?TZ=")
 _NUMBER = re.compile(r"\+?[0-9]{1,18}")
 _SECOND_NS = 1_000_000_000
@@ -78,6 +79,8 @@ def read_schedule(text: str) -> ScheduleText:
     """Read a schedule. Raises ValueError with a reason a person can act on; the zone's name is not looked up."""
     if not text.strip():
         raise ValueError("is empty; write five fields like '*/5 * * * *', or '@every 30s'")
+    if len(text) > _LONGEST_TEXT:
+        raise ValueError(f"is longer than {_LONGEST_TEXT} characters")
     zone = None
     if (prefix := _PREFIX.match(text)) is not None:
         zone, blank, text = text[prefix.end() :].partition(" ")

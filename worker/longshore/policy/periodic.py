@@ -159,7 +159,9 @@ def _load_zone(name: str, field: str) -> ZoneInfo:
             return ZoneInfo(name)
         except (ValueError, OSError, LookupError):  # an unknown name, a directory, a path that leads outside
             pass
-    raise InvalidOption(field, f"unknown time zone {name!r}; write an IANA name like 'Europe/Berlin' or 'Etc/UTC'")
+    raise InvalidOption(
+        field, f"unknown time zone {name[:100]!r}; write an IANA name like 'Europe/Berlin' or 'Etc/UTC'"
+    )
 
 
 def _whole_second(time: datetime) -> int:
