@@ -43,7 +43,7 @@ lint: setup ## Style, types and the layers between modules
 
 # Most tests wait for something most of the time, so more of them run at once than there are cores.
 JOBS ?= 4
-PARALLEL = -n $(JOBS) --dist loadgroup
+PARALLEL = -n $(JOBS) --dist worksteal
 
 .PHONY: test-unit
 test-unit: setup packages ## Everything that needs no Kubernetes
@@ -54,12 +54,8 @@ test-cluster: setup packages cluster-build ## The operator and the API on a real
 	$(BIN)/pytest -m "cluster and not node" $(PARALLEL)
 
 .PHONY: test-node
-test-node: setup packages cluster-build ## The journeys on a real node
-	$(BIN)/pytest -m node -n 2 --dist loadgroup
-
-.PHONY: test-kubernetes
-test-kubernetes: setup packages cluster-build ## Both of these at once
-	$(BIN)/pytest -m "cluster or node" $(PARALLEL)
+test-node: setup packages cluster-build ## The journeys on a real node, of which there is one
+	$(BIN)/pytest -m node
 
 .PHONY: test
 test: ## Everything: lint, unit tests, the real control plane, the journeys on a node

@@ -1,7 +1,7 @@
 """pytest fixtures: `control_plane` and `node_cluster`, both for the whole session. And a hook for a test that failed.
 
-Under pytest-xdist every worker has a control plane of its own. There is one cluster with a node: workers take turns,
-so its tests belong on one of them (`@pytest.mark.xdist_group("node")`, `--dist loadgroup`).
+Under pytest-xdist every worker has a control plane of its own. There is one cluster with a node, and workers would take
+turns, each for the whole of its session: its tests belong in one process.
 
 Where the machine cannot (no root, no Go), tests are skipped with one line that says why; with CI=true or
 LONGSHORE_FAIL_ON_SKIP=1 they fail with that line instead.

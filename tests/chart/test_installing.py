@@ -18,7 +18,7 @@ from chart.rendered import CHART
 from localcluster.access import Access
 from localcluster.fixtures import a_control_plane
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("chart")]
+pytestmark = pytest.mark.cluster
 
 NAMESPACE = "longshore-chart-test"
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:longshore"

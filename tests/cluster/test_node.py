@@ -19,7 +19,7 @@ from localcluster.commands import run
 from localcluster.paths import binaries
 from localcluster.processes import ProcessFolder
 
-pytestmark = [pytest.mark.node, pytest.mark.xdist_group("node")]
+pytestmark = pytest.mark.node
 
 SERVER = """
 import http.server, os, signal, socket, sys

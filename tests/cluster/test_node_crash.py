@@ -20,7 +20,7 @@ from localcluster import machine, paths, sandbox
 from localcluster.fixtures import skipped_where_impossible
 from localcluster.processes import Process, ProcessFolder
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(1800), pytest.mark.xdist_group("crashes")]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1800)]
 
 TIED_OWNER = """
 import time

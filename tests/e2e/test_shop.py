@@ -21,7 +21,7 @@ from demo.verdict import judge
 from localcluster import paths
 from localcluster.cluster import NodeAccess
 
-pytestmark = [pytest.mark.node, pytest.mark.xdist_group("node")]
+pytestmark = pytest.mark.node
 
 TASKS = 300
 
