@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from longshore.routing import Handler, IsFailure, RetryDelay, Router, handler_for
+from longshore.handler import Handler, IsFailure, RetryDelay, handler_for
+from longshore.routing import Router
 
 F = TypeVar("F", bound=Callable[..., Any])
 

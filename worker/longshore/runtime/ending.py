@@ -9,8 +9,8 @@ from typing import assert_never
 
 from longshore.broker.base import Archive, Complete, Done, Outcome, Retry
 from longshore.errors import HandlerSignal, LongshoreError, RevokeTask, SkipRetry
+from longshore.handler import Handler
 from longshore.policy.retry import Decision, Failure, Step, Weight
-from longshore.routing import Handler
 
 _logger = logging.getLogger("longshore.server")
 

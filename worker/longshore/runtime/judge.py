@@ -10,8 +10,8 @@ from typing import Any
 
 from longshore.broker.base import Done, Requeue
 from longshore.errors import LongshoreError
+from longshore.handler import Handler
 from longshore.policy.retry import Failure, Step, decide, storable
-from longshore.routing import Handler
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
 from longshore.runtime.ending import failure_from, outcome_for

@@ -16,7 +16,7 @@ from typing import Any
 from longshore.broker.base import Broker, Leased
 from longshore.context import Context
 from longshore.errors import HandlerNotFound
-from longshore.routing import Handler
+from longshore.handler import Handler
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
 from longshore.runtime.deadlines import Deadlines
 from longshore.runtime.judge import Judge, report

@@ -1,0 +1,149 @@
+"""From a function to something the server can call."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from longshore.context import Context
+from longshore.errors import InvalidOption
+from longshore.payload import Reader, reader_for
+
+RetryDelay = Callable[[int, BaseException], "timedelta | float"]
+"""(failed attempts before this one, the error) to the wait before the next; a number is seconds."""
+
+IsFailure = Callable[[BaseException], bool]
+"""Whether an error counts as a failure; when not, the task waits like after one, but loses no retry."""
+
+_REQUIRED: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """A parameter of a handler's function that a task fills."""
+
+    name: str
+    positional_only: bool  # passed by name when it can be, so that the order of parameters does not matter
+    reader: Reader | None  # makes the payload's value; None: this one takes the context
+    default: Any = _REQUIRED  # the value for an empty payload
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handler:
+    """A registered function with everything known about it before the first task."""
+
+    pattern: str  # a task type, or a prefix of task types
+    function: Callable[..., Any]
+    is_async: bool
+    parameters: tuple[Parameter, ...]  # in the function's order; at most one for the context and one for the payload
+    retry_delay: RetryDelay | None = None  # None: Asynq's default delays
+    is_failure: IsFailure | None = None  # None: every error is a failure
+
+    def arguments(self, context: Context, payload: bytes | None) -> tuple[list[Any], dict[str, Any]]:
+        """What to call the function with. Raises PayloadError when the payload does not fit."""
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.reader is None:
+                value: Any = context
+            elif payload or parameter.default is _REQUIRED:
+                value = parameter.reader(payload)
+            else:
+                value = parameter.default
+            if parameter.positional_only:
+                positional.append(value)
+            else:
+                named[parameter.name] = value
+        return positional, named
+
+
+def handler_for(
+    pattern: str,
+    function: Callable[..., Any],
+    *,
+    retry_delay: RetryDelay | None = None,
+    is_failure: IsFailure | None = None,
+) -> Handler:
+    """Look at a function once and say how it is called.
+
+    Its context is the parameter annotated ``Context``, or an unannotated one called ``ctx`` or ``context``, or the
+    first of two when it is unannotated; its payload is the one other parameter. Both may be missing.
+    Raises InvalidOption for anything else.
+    """
+    if not callable(function):
+        raise InvalidOption("handler", f"{function!r} is not a function")
+    where = name_of(function)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidOption("handler", f"{where} yields, and nobody would take what it yields; return a value instead")
+    parameters = _parameters(function, where)
+    context = _context_parameter(parameters)
+    rest = [one for one in parameters if one is not context]
+    required = [one for one in rest if one.default is inspect.Parameter.empty]
+    if len(required) > 1:
+        names = ", ".join(one.name for one in required)
+        raise InvalidOption("handler", f"{where} takes {names}; a handler takes a context and one payload at most")
+    payload = required[0] if required else (rest[0] if rest else None)
+    return Handler(
+        pattern=pattern,
+        function=function,
+        is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
+        parameters=tuple(
+            Parameter(
+                name=one.name,
+                positional_only=one.kind is inspect.Parameter.POSITIONAL_ONLY,
+                reader=None if one is context else _reader(one, where),
+                default=one.default,
+            )
+            for one in parameters
+            if one is context or one is payload
+        ),
+        retry_delay=retry_delay,
+        is_failure=is_failure,
+    )
+
+
+def _reader(parameter: inspect.Parameter, where: str) -> Reader:
+    annotation = parameter.annotation
+    try:
+        return reader_for(Any if annotation is inspect.Parameter.empty else annotation)
+    except InvalidOption as error:
+        raise InvalidOption("handler", f"{where}, parameter {parameter.name}: {error.problem}") from error
+
+
+def _parameters(function: Callable[..., Any], where: str) -> list[inspect.Parameter]:
+    try:
+        signature = inspect.signature(function)
+        target = inspect.unwrap(function)
+        annotated = target if inspect.isroutine(target) else getattr(target, "func", None) or type(target).__call__
+        hints = typing.get_type_hints(annotated)
+    except NameError as error:
+        raise InvalidOption("handler", f"{where}: an annotation cannot be resolved at run time: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidOption("handler", f"{where}: its parameters cannot be read: {error}") from error
+    return [
+        one.replace(annotation=hints.get(one.name, one.annotation))
+        for one in signature.parameters.values()
+        if one.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    ]
+
+
+def _context_parameter(parameters: list[inspect.Parameter]) -> inspect.Parameter | None:
+    for one in parameters:
+        if isinstance(one.annotation, type) and issubclass(one.annotation, Context):
+            return one
+    bare = [one for one in parameters if one.annotation is inspect.Parameter.empty]
+    for one in bare:
+        if one.name in ("ctx", "context"):
+            return one
+    required = [one for one in parameters if one.default is inspect.Parameter.empty]
+    if len(required) == 2 and required[0] in bare:
+        return required[0]
+    return None
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
