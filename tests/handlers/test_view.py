@@ -70,6 +70,32 @@ def test_users_of_a_broker_are_all_that_refer_to_it_until_they_go() -> None:
     assert view.users("n", "default") == both[1:]
 
 
+def test_queues_and_pools_are_found_by_the_name_of_a_queue_and_follow_its_change() -> None:
+    view = View()
+
+    def pool(version: int, *names: str) -> dict[str, Any]:
+        return {
+            "metadata": {"namespace": "n", "name": "crew", "uid": "u3", "resourceVersion": str(version)},
+            "spec": {"queues": [{"name": name} for name in names]},
+        }
+
+    def found(*names: str) -> list[str]:
+        objects = [*view.queues_named("n", "default", names), *view.pools_serving("n", "default", names)]
+        return [each.ref for each in objects]
+
+    view.put(QUEUES, queue(1))
+    view.put(WORKER_POOLS, pool(2, "mail", "image"))
+    assert found("mail") == ["Queue/mail", "WorkerPool/crew"]
+    assert found("mail", "image") == ["Queue/mail", "WorkerPool/crew"]
+    assert view.pools_serving("n", "other", ["mail"]) == view.pools_serving("m", "default", ["mail"]) == []
+    view.put(WORKER_POOLS, pool(3, "report"))
+    assert found("mail") == ["Queue/mail"]
+    assert found("report") == ["WorkerPool/crew"]
+    assert view.remove(WORKER_POOLS, "n", "crew")
+    assert view.remove(QUEUES, "n", "mail")
+    assert found("mail", "image", "report") == []
+
+
 def test_an_object_that_was_replaced_is_not_removed_by_the_end_of_the_one_before_it() -> None:
     view = View()
     view.put(QUEUES, queue(6, metadata__uid="u2"))

@@ -27,8 +27,8 @@ async def visit_queue(context: Context, key: Key) -> timedelta | None:
         reading=reading,
         rivals=tuple(
             other
-            for other in context.view.queues_of(key.namespace, broker)
-            if other.queue_name == queue.queue_name and other.metadata.uid != queue.metadata.uid
+            for other in context.view.queues_named(key.namespace, broker, [queue.queue_name])
+            if other.metadata.uid != queue.metadata.uid
         ),
     )
     plan = plan_queue(queue, observed, context.now())

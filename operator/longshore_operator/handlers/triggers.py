@@ -45,11 +45,7 @@ class Triggers:
         self._add(Key(kind=BROKERS.kind, namespace=namespace, name=broker))
         if resource == QUEUES:
             queue = (manifest.get("spec") or {}).get("queueName") or name
-            self._add_all(
-                Key(kind=QUEUES.kind, namespace=namespace, name=other.name)
-                for other in self._view.queues_of(namespace, broker)
-                if other.queue_name == queue
-            )
+            self._add_all(self._queues_named(namespace, broker, [queue]))
         elif resource == WORKER_POOLS:
             served = (manifest.get("spec") or {}).get("queues") or ()
             self._add_all(self._pools_serving(namespace, broker, {each["name"] for each in served}))
@@ -64,11 +60,7 @@ class Triggers:
         if news.scheduler or news.ticks or news.hosts:
             self._add(Key(kind=BROKERS.kind, namespace=namespace, name=broker))
         if news.queues:
-            self._add_all(
-                Key(kind=QUEUES.kind, namespace=namespace, name=queue.name)
-                for queue in self._view.queues_of(namespace, broker)
-                if queue.queue_name in news.queues
-            )
+            self._add_all(self._queues_named(namespace, broker, news.queues))
             self._add_all(self._pools_serving(namespace, broker, news.queues))
         for host in news.hosts:
             # a worker's host name is its pod's name
@@ -98,11 +90,13 @@ class Triggers:
             for task in self._view.periodic_tasks_of(namespace, broker):
                 yield Key(kind=PERIODIC_TASKS.kind, namespace=namespace, name=task.name)
 
+    def _queues_named(self, namespace: str, broker: str, names: Iterable[str]) -> Iterator[Key]:
+        for queue in self._view.queues_named(namespace, broker, names):
+            yield Key(kind=QUEUES.kind, namespace=namespace, name=queue.name)
+
     def _pools_serving(self, namespace: str, broker: str, queues: Iterable[str]) -> Iterator[Key]:
-        wanted = set(queues)
-        for pool in self._view.pools_of(namespace, broker):
-            if not wanted.isdisjoint(queue.name for queue in pool.spec.queues):
-                yield Key(kind=WORKER_POOLS.kind, namespace=namespace, name=pool.name)
+        for pool in self._view.pools_serving(namespace, broker, queues):
+            yield Key(kind=WORKER_POOLS.kind, namespace=namespace, name=pool.name)
 
     def _add_all(self, keys: Iterable[Key], *, fresh: bool = False) -> None:
         for key in keys:

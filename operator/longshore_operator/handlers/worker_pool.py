@@ -58,12 +58,9 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
 
 def sharing_pools(context: Context, pool: WorkerPool) -> tuple[WorkerPool, ...]:
     """The other pools of the same Broker that serve one of its queues, by name."""
-    queues = {queue.name for queue in pool.spec.queues}
-    return tuple(
-        other
-        for other in context.view.pools_of(pool.namespace, pool.spec.broker_ref)
-        if other.metadata.uid != pool.metadata.uid and not queues.isdisjoint(queue.name for queue in other.spec.queues)
-    )
+    queues = [queue.name for queue in pool.spec.queues]
+    pools = context.view.pools_serving(pool.namespace, pool.spec.broker_ref, queues)
+    return tuple(other for other in pools if other.metadata.uid != pool.metadata.uid)
 
 
 def _has_tasks(pool: WorkerPool, reading: BrokerReading) -> bool:

@@ -70,6 +70,8 @@ class View:
         self._models: dict[Key, Model] = {}
         self._unreadable: dict[Key, InvalidResource] = {}
         self._by_broker: dict[Place, set[Key]] = defaultdict(set)
+        # By Broker and queue name: a visit must not look through all objects of a Broker, of which there are thousands.
+        self._by_queue: dict[tuple[Place, str], set[Key]] = defaultdict(set)
         self._pods_of_pool: dict[Place, set[Place]] = defaultdict(set)
 
     # -- feeding -----------------------------------------------------------------------------------------------------
@@ -110,11 +112,15 @@ class View:
         if broker is not None:
             self._by_broker[place[0], broker].add(key)
         try:
-            self._models[key] = model_type.parse(manifest)
+            model = model_type.parse(manifest)
         except InvalidResource as error:
             # The schema should have refused it: an older or newer CRD is installed.
             self._unreadable[key] = error
             logger.exception("an object cannot be read", extra={"action": "parse", "object": str(key)})
+            return
+        self._models[key] = model
+        for place_of_queue in _queues(model):
+            self._by_queue[place_of_queue].add(key)
 
     def _unlink(self, resource: Resource, place: Place, manifest: Manifest) -> None:
         key = Key(kind=resource.kind, namespace=place[0], name=place[1])
@@ -123,7 +129,9 @@ class View:
             if pool:
                 _discard(self._pods_of_pool, (place[0], pool), place)
         self._unreadable.pop(key, None)
-        self._models.pop(key, None)
+        model = self._models.pop(key, None)
+        for place_of_queue in () if model is None else _queues(model):
+            _discard(self._by_queue, place_of_queue, key)
         broker = broker_ref(resource, manifest)
         if broker is not None:
             _discard(self._by_broker, (place[0], broker), key)
@@ -178,6 +186,14 @@ class View:
         """The WorkerPools of a Broker, by name."""
         return self._models_of(WorkerPool, namespace, broker)
 
+    def queues_named(self, namespace: str, broker: str, names: Iterable[str]) -> list[Queue]:
+        """The Queue objects of a Broker that stand for one of these queues, by name."""
+        return self._serving(Queue, namespace, broker, names)
+
+    def pools_serving(self, namespace: str, broker: str, names: Iterable[str]) -> list[WorkerPool]:
+        """The WorkerPools of a Broker that serve at least one of these queues, by name."""
+        return self._serving(WorkerPool, namespace, broker, names)
+
     def periodic_tasks_of(self, namespace: str, broker: str) -> list[PeriodicTask]:
         """The PeriodicTasks of a Broker, by name."""
         return self._models_of(PeriodicTask, namespace, broker)
@@ -198,6 +214,21 @@ class View:
     def _models_of(self, model_type: type[M], namespace: str, broker: str) -> list[M]:
         models = (self._models.get(key) for key in self.users(namespace, broker) if key.kind == model_type.KIND)
         return [model for model in models if isinstance(model, model_type)]
+
+    def _serving(self, model_type: type[M], namespace: str, broker: str, names: Iterable[str]) -> list[M]:
+        keys = {key for name in names for key in self._by_queue.get(((namespace, broker), name), ())}
+        models = (self._models.get(key) for key in sorted(keys))
+        return [model for model in models if isinstance(model, model_type)]
+
+
+def _queues(model: Model) -> Iterator[tuple[Place, str]]:
+    """The Broker and the name of each queue that a Queue stands for, or that a WorkerPool serves."""
+    match model:
+        case Queue():
+            yield (model.namespace, model.spec.broker_ref), model.queue_name
+        case WorkerPool():
+            for queue in model.spec.queues:
+                yield (model.namespace, model.spec.broker_ref), queue.name
 
 
 def broker_ref(resource: Resource, manifest: Manifest) -> str | None:
