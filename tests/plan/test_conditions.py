@@ -36,6 +36,11 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
     ]
 
 
+def test_a_message_is_never_longer_than_the_schema_allows() -> None:
+    (told,) = merged([], condition(status=False, reason="InvalidTemplate", message="x" * 10_000))
+    assert told["message"] == "x" * 4095 + "…"
+
+
 def test_unknown_is_a_status_of_its_own() -> None:
     first = merged([], condition(status=None))
     assert first[0]["status"] == "Unknown"

@@ -12,6 +12,10 @@ from longshore_operator.api.reasons import ORDINARY
 from longshore_operator.plan.actions import Note
 from longshore_operator.plan.timestamps import format_time
 
+# The schema takes no longer message, and a status that is refused tells nothing at all. What the API server says of a
+# large template can be longer: it names each field that is wrong, and quotes it.
+_LONGEST_MESSAGE = 4096
+
 _GOOD = {(each.kind, each.type): each.good for each in CONDITIONS}
 
 
@@ -48,10 +52,14 @@ def merge_conditions(
                 "observedGeneration": generation,
                 "lastTransitionTime": (same and old.get("lastTransitionTime")) or format_time(now),
                 "reason": condition.reason,
-                "message": condition.message,
+                "message": _shortened(condition.message),
             }
         )
     return merged
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _LONGEST_MESSAGE else f"{message[: _LONGEST_MESSAGE - 1]}…"
 
 
 def transition_notes(kind: str, previous: Sequence[Mapping[str, Any]], wanted: Sequence[Condition]) -> list[Note]:
