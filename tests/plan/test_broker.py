@@ -129,6 +129,12 @@ def test_the_finalizer_is_held_while_the_broker_is_in_use(
     assert [action.present for action in plan.actions if isinstance(action, SetFinalizer)] == does_
 
 
+def test_the_finalizer_comes_before_a_scheduler_that_may_be_refused() -> None:
+    users = ("PeriodicTask/report",)
+    plan = planned(broker(), reading(entries=ENTRIES), users=users, periodic_tasks=(periodic(),))
+    assert does(plan) == ["SetFinalizer", "ApplyDeployment"]
+
+
 def test_a_broker_in_use_waits_for_its_users_and_names_them() -> None:
     tried = broker(metadata=DELETING)
     users = tuple(f"Queue/q{number:02}" for number in range(12))

@@ -38,8 +38,10 @@ def plan_broker(broker: Broker, observed: ObservedBroker, now: datetime, setting
             actions.append(write)
     child_actions, notes = _scheduler(broker, observed, settings)
     finalizer = _finalizer(broker, observed)
+    if finalizer is not None and finalizer.present:
+        actions.append(finalizer)  # before a Deployment that may be refused, which ends the round
     actions += child_actions
-    if finalizer is not None:
+    if finalizer is not None and not finalizer.present:
         actions.append(finalizer)
     if finalizer is not None and not finalizer.present and broker.deleting:
         return Plan(actions=tuple(actions))  # it goes with this; there is nobody left to tell
