@@ -165,6 +165,24 @@ def test_growth_goes_in_steps_of(max_step: int | str, stabilization: str, counts
     assert seen == counts
 
 
+@pytest.mark.parametrize("max_step", [4, "100%"])
+def test_a_clock_that_is_set_back_holds_nothing_up(max_step: int | str) -> None:
+    world = PoolWorld(
+        pool=scaled(auto={"scaleUp": {"maxStep": max_step, "stabilization": "2s"}, "zeroAfter": "60s"}), pending=80
+    )
+    world.run(5)
+    assert world.replicas == 2
+    world.time -= 3600
+    world.pending = 400
+    world.run(10)
+    assert world.replicas == 10
+    world.pending = 0
+    world.run(30)
+    world.time -= 3600
+    world.run(125)
+    assert world.replicas == 0
+
+
 def test_a_limited_step_says_so() -> None:
     world = idle_world(scaleUp={"maxStep": 4})
     world.pending = 400

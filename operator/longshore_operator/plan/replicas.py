@@ -14,6 +14,7 @@ obeyed at once, without any window. What cannot be read changes nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -54,6 +55,7 @@ def decide_replicas(
     if memory is None:
         current = 0 if found is None else found
         memory = _forget(PoolMemory(observed_since=now, replicas=current), current, now)
+    memory = _none_later(memory, now)
     auto = spec.autoscaling
     if auto is None:
         memory = _forget(memory, spec.replicas, now)
@@ -175,6 +177,28 @@ def _remember(memory: PoolMemory, auto: Autoscaling, demand: int, now: datetime)
     highs = [each for each in memory.highs if each[1] > demand and now - each[0] < auto.scale_down.stabilization]
     lows = [each for each in memory.lows if each[1] < demand and now - each[0] < auto.scale_up.stabilization]
     return replace(memory, highs=(*highs, (now, demand)), lows=(*lows, (now, demand)))
+
+
+def _none_later(memory: PoolMemory, now: datetime) -> PoolMemory:
+    """Nothing is remembered from the future: a clock that was set back would hold every window open for that long."""
+    if all(time is None or time <= now for time in _times(memory)):
+        return memory
+    held, grown, shrunk = memory.shrink_held_since, memory.grown_at, memory.shrunk_at
+    return replace(
+        memory,
+        observed_since=min(memory.observed_since, now),
+        highs=tuple((min(time, now), demand) for time, demand in memory.highs),
+        lows=tuple((min(time, now), demand) for time, demand in memory.lows),
+        idle_since=memory.idle_since and min(memory.idle_since, now),
+        shrink_held_since=held and min(held, now),
+        grown_at=grown and min(grown, now),
+        shrunk_at=shrunk and min(shrunk, now),
+    )
+
+
+def _times(memory: PoolMemory) -> Iterator[datetime | None]:
+    yield from (memory.observed_since, memory.idle_since, memory.shrink_held_since, memory.grown_at, memory.shrunk_at)
+    yield from (time for time, _ in (*memory.highs, *memory.lows))
 
 
 def hold_memory(memory: PoolMemory, now: datetime) -> PoolMemory:
