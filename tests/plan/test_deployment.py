@@ -69,6 +69,11 @@ def test_a_worker_gets_everything_by_environment() -> None:
     assert manifest["spec"]["template"]["metadata"]["annotations"] == {"longshore.dev/secret-version": "v1"}
 
 
+def test_a_dollar_in_a_name_survives_what_kubernetes_does_to_variables() -> None:
+    queues = env(worker(queues=[{"name": "a$$b"}, {"name": "$(HOME)"}]))["LONGSHORE_QUEUES"]
+    assert queues == "a$$$$b=1,$$(HOME)=1"
+
+
 def test_the_deployment_is_the_pools_and_its_pods_are_found_by_labels() -> None:
     manifest = rendered()
     labels = {

@@ -5,6 +5,7 @@ Leaves out: the count (test_replicas.py) and the rendered Deployment (test_deplo
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -127,6 +128,46 @@ def test_a_refused_template_is_reported_in_the_api_servers_words_and_the_last_go
     assert world.child.manifest["spec"]["template"] == good
     assert conditions(plan)["Ready"] == ("False", "InvalidTemplate")
     assert message(plan, "Ready") == 'Unsupported value: "Sometimes"'
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param({"spec": {"containers": [{"name": "worker", "env": ["A=b"]}]}}, id="variables as text"),
+        pytest.param({"spec": {"containers": [{"name": "worker", "env": [{"name": {"A": "b"}}]}]}}, id="an odd name"),
+        pytest.param({"spec": {"containers": [{"name": "worker", "env": [7, None]}]}}, id="items that are no objects"),
+        pytest.param({"spec": {"volumes": {"tmp": {}}}}, id="a map in place of a list"),
+        pytest.param({"spec": {"containers": [{"name": "worker", "volumeMounts": "/tmp"}]}}, id="text for a list"),
+        pytest.param({"metadata": {"annotations": "note"}}, id="annotations as text"),
+    ],
+)
+def test_a_template_of_any_shape_is_left_to_the_api_server_to_refuse(template: dict[str, Any]) -> None:
+    secret = SecretReading(found=True, version="v1")
+    fresh = PoolWorld(pool=pool(template=template), secret=secret)
+    assert [type(action) for action in fresh.step().actions] == [ApplyDeployment]
+    world = settled(PoolWorld(pool=pool(), secret=secret))
+    assert world.child is not None
+    managers = [{"manager": "longshore", "fieldsV1": _field_set(dict(world.child.manifest))}]
+    manifest = {**world.child.manifest, "metadata": {**world.child.manifest["metadata"], "managedFields": managers}}
+    world.child = replace(world.child, manifest=manifest)
+    world.pool = world.pool.model_copy(update={"spec": pool(template=template).spec})
+    assert [type(action) for action in world.step().actions] == [ApplyDeployment]
+
+
+def _field_set(value: Any) -> Any:
+    """What the API server records for an applied value, as far as names and keyed lists go."""
+    if isinstance(value, dict):
+        return {f"f:{key}": _field_set(each) for key, each in value.items()}
+    if isinstance(value, list):
+        keyed = [each for each in value if isinstance(each, dict)]
+        keys = ("name", "mountPath", "containerPort")
+        return {
+            "k:" + json.dumps({key: each[key]}): {".": {}, **_field_set(each)}
+            for each in keyed
+            for key in keys
+            if key in each
+        }
+    return {}
 
 
 def test_a_pool_without_any_image_is_told_so_before_it_is_tried() -> None:

@@ -58,6 +58,9 @@ def _missing(value: Mapping[str, Any], fields: Sequence[_Fields], above: _Path) 
             yield from _missing(each, inner, path)
         elif isinstance(each, Sequence) and not isinstance(each, str):
             for item in each:
+                if not isinstance(item, Mapping):
+                    yield path  # no such list: the API server will refuse it
+                    break
                 kept = [found for found in (_item(at, item) for at in inner) if found is not None]
                 if not kept:
                     yield (*path, item)

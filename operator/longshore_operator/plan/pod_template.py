@@ -59,9 +59,11 @@ def pod_template(
     joined: dict[str, Any] = _join(own, template or {})
     metadata = dict(joined.get("metadata") or {})
     metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
-    kept = {**(metadata.get("annotations") or {}), **annotations}
-    if kept:
-        metadata["annotations"] = kept
+    given = metadata.get("annotations") or {}
+    if not isinstance(given, Mapping):
+        pass  # as it is: the API server refuses it, and says why
+    elif given or annotations:
+        metadata["annotations"] = {**given, **annotations}
     return {**joined, "metadata": metadata}
 
 
@@ -112,7 +114,8 @@ def _container(
 def _variable(name: str, value: str | SecretValue) -> dict[str, Any]:
     if isinstance(value, SecretValue):
         return {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
-    return {"name": name, "value": value}
+    # Kubernetes replaces $(NAME) in a value, and $$ by one dollar: a queue may have such a name.
+    return {"name": name, "value": value.replace("$", "$$")}
 
 
 def _probe(path: str) -> dict[str, Any]:
@@ -134,10 +137,17 @@ def _join(ours: Any, theirs: Any, field: str = "") -> Any:
 
 
 def _join_lists(ours: list[Any], theirs: list[Any], key: str, *, union: bool) -> list[Any]:
-    """Ours first and in our order, since a variable may refer to earlier ones; then what is theirs alone."""
-    given = {each.get(key): each for each in theirs if isinstance(each, Mapping)}
+    """Ours first and in our order, since a variable may refer to earlier ones; then what is theirs alone.
+
+    What is no item with such a key goes along as it is, for the API server to refuse.
+    """
+    given = {each[key]: each for each in theirs if _has_key(each, key)}
     joined = []
     for each in ours:
         other = given.pop(each.get(key), None)
         joined.append(each if other is None else (other if union else _join(each, other)))
-    return [*joined, *(each for each in theirs if not isinstance(each, Mapping) or each.get(key) in given)]
+    return [*joined, *(each for each in theirs if not _has_key(each, key) or each[key] in given)]
+
+
+def _has_key(item: Any, key: str) -> bool:
+    return isinstance(item, Mapping) and isinstance(item.get(key), str | int)
