@@ -8,7 +8,7 @@ OperatorError
 ├── InvalidResource          an object of ours whose fields cannot be read, whatever stored it
 ├── TemplateRefused          the API server does not accept a Deployment we rendered: say so on its owner
 └── ApiError                 any answer of the API server that is not a success
-    ├── ApiUnavailable           no answer, overload or its own failure: try again later
+    ├── ApiUnavailable           no answer, overload, its own failure, or no login (401): try again later
     ├── ObjectGone               the object (or the whole kind) is not there
     ├── ObjectConflict           it has changed, or is another one of the same name: read again, decide again
     ├── ApiForbidden             access control or an admission plugin says no
@@ -92,7 +92,7 @@ class ObjectConflict(ApiError):
 
 
 class ApiForbidden(ApiError):
-    """401 or 403."""
+    """403. Not 401, which says nothing about the object: our own credentials have run out."""
 
 
 class ObjectInvalid(ApiError):

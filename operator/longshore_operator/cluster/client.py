@@ -32,6 +32,15 @@ _REQUESTS_BURST = 200
 _TIMEOUT_S = 15.0
 
 
+# What the API server refuses for good with status 500: fields and types that an apply gets wrong, and what is too large
+# for etcd or for the way to it.
+_REFUSED_WITH_500 = (
+    "failed to create typed patch object",
+    "etcdserver: request is too large",
+    "trying to send message larger than max",
+)
+
+
 class ApiClient:
     """Each method is one request, or one a page, and raises an :class:`ApiError` of the kind that fits.
 
@@ -223,10 +232,9 @@ def _error(response: aiohttp.ClientResponse, answer: Manifest, request: str) -> 
         return ObjectGone(message, request=request, status=status, reason=reason)
     if status == 409:
         return ObjectConflict(message, request=request, status=status, reason=reason)
-    if status in (401, 403):
+    if status == 403:
         return ApiForbidden(message, request=request, status=status, reason=reason)
-    # Fields and types that an apply gets wrong are told by this sentence, with status 500.
-    if status in (400, 413, 415, 422) or message.startswith("failed to create typed patch object"):
+    if status in (400, 413, 415, 422) or any(words in message for words in _REFUSED_WITH_500):
         return ObjectInvalid(message, request=request, status=status, reason=reason)
     retry_after = response.headers.get("Retry-After", "")
     return ApiUnavailable(
