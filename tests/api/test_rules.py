@@ -187,6 +187,13 @@ RULES = [
     ),
     labels("WorkerPool", "template.metadata.labels"),
     Rule(
+        kind="WorkerPool",
+        path="template.spec",
+        good=({"hostNetwork": False, "setHostnameAsFQDN": False, "nodeName": "x"},),
+        bad=({"hostname": "x"}, {"hostNetwork": True}, {"setHostnameAsFQDN": True}),
+        says="must not set hostname, hostNetwork or setHostnameAsFQDN",
+    ),
+    Rule(
         kind="PeriodicTask",
         path="schedule",
         good=(
