@@ -6,10 +6,11 @@ Knows no Kubernetes object: a worker is a host name, as its heartbeat gives it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
+from functools import lru_cache
 
 from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
 from longshore_operator.api.worker_pool import WorkerPool
@@ -50,8 +51,9 @@ def pool_load(
     """
     rivals = [other for other in sharing if not other.deleting and _can_work(other)]
     hosts = {*staying, *leaving}
-    ours = [server for server in snapshot.servers if server.info.host in hosts]
-    seen = _running_by_queue(snapshot.servers)
+    everywhere = _survey(_Same(snapshot.servers))
+    ours = [server for host in hosts for server in everywhere.by_host.get(host, ())]
+    seen = everywhere.running
     seen_here = _running_by_queue(ours)
     waiting = running = Fraction()
     unseen = grouped = 0
@@ -96,6 +98,37 @@ def oldest_task(snapshot: BrokerSnapshot) -> dict[str, datetime]:
             known = oldest.get(server.info.host)
             oldest[server.info.host] = worker.started_at if known is None else min(known, worker.started_at)
     return oldest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Survey:
+    """All servers of a Redis, looked through once a poll and not once for each of its pools."""
+
+    by_host: Mapping[str, Sequence[ServerSnapshot]]
+    running: Counter[str]  # tasks by queue
+
+
+class _Same:
+    """Equal only to one of the very same value: comparing what it holds would take as long as looking through it."""
+
+    __slots__ = ("servers",)
+
+    def __init__(self, servers: Sequence[ServerSnapshot]) -> None:
+        self.servers = servers
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.servers is other.servers
+
+    def __hash__(self) -> int:
+        return id(self.servers)
+
+
+@lru_cache(maxsize=8)  # a few Brokers' last polls
+def _survey(all_of: _Same) -> _Survey:
+    by_host: dict[str, list[ServerSnapshot]] = {}
+    for server in all_of.servers:
+        by_host.setdefault(server.info.host, []).append(server)
+    return _Survey(by_host=by_host, running=_running_by_queue(all_of.servers))
 
 
 def _running_by_queue(servers: Iterable[ServerSnapshot]) -> Counter[str]:
