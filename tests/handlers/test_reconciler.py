@@ -151,22 +151,6 @@ async def test_a_visit_says_when_the_next_is_due() -> None:
     assert visits == 3
 
 
-async def test_a_forgotten_object_is_not_visited_again() -> None:
-    visits = 0
-
-    async def visit(_key: Key) -> timedelta:
-        nonlocal visits
-        visits += 1
-        return timedelta(milliseconds=30)
-
-    async with running(visit) as reconciler:
-        reconciler.add(ONE)
-        await until(lambda: visits == 1 and reconciler.idle)
-        reconciler.forget(ONE)
-        await asyncio.sleep(0.1)
-    assert visits == 1
-
-
 async def test_the_liveness_probe_hears_of_a_loop_that_does_not_run() -> None:
     async def visit(_key: Key) -> None:
         pass

@@ -70,11 +70,6 @@ class Reconciler:
         if key not in self._queued:
             self._wait(key, self._clock() + delay.total_seconds())
 
-    def forget(self, key: Key) -> None:
-        """The object is gone: no further visit is due."""
-        self._cancel_timer(key)
-        self._failures.pop(key, None)
-
     async def run(self) -> None:
         """Visit until cancelled. Raises only when a worker met a defect that no visit may cause."""
         self._ended = None

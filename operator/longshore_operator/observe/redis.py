@@ -110,11 +110,6 @@ class Poller:
         return self._password.reading
 
     @property
-    def secret_pending(self) -> bool:
-        """Whether the Broker names a Secret that was not read yet, so nothing can be planned."""
-        return self._target.password_ref is not None and self._password is None
-
-    @property
     def inspector(self) -> Inspector | None:
         """The door to this Redis; None until it could be opened."""
         return self._inspector
