@@ -62,7 +62,7 @@ class PeriodicAccount:
     """One periodic task: what the scheduler recorded of its ticks."""
 
     name: str
-    entry_id: str  # <namespace>/<broker>/<name>
+    entry_id: str  # <namespace>:<broker>:<name>
     since: datetime  # ticks come after it
     every: timedelta | None  # the distance of an @every schedule; None: another kind of schedule
     enqueued: int  # ticks that became a task

@@ -219,3 +219,23 @@ async def test_inspectors_see_the_server(redis_url: str) -> None:
             await asyncio.sleep(0.01)
     assert [one.info.server_id for one in servers] == [server.server_id]
     assert servers[0].info.started_at <= datetime.now(UTC)
+
+
+async def test_a_queue_whose_keys_cannot_be_used_keeps_no_other_from_being_forwarded(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    ran = asyncio.Event()
+
+    @app.task("late")
+    async def late() -> None:
+        ran.set()
+
+    redis_client.set(keys.scheduled("broken"), "not a sorted set")
+    async with (
+        Client(redis_url) as producer,
+        serving(app, redis_url, queues={"broken": 1, "sound": 1}),
+    ):
+        await producer.enqueue("late", queue="sound", process_in=1)
+        await asyncio.wait_for(ran.wait(), 30)
+    assert redis_client.get(keys.scheduled("broken")) == b"not a sorted set"

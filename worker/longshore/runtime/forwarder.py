@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from longshore.broker.base import Broker
+from longshore.runtime.rounds import visit_each
 from longshore.runtime.timing import Clock
 
 _FULL = 100  # what the broker moves of each set at most; so many moved means there may be more
@@ -19,6 +20,8 @@ class Forwarder:
         self._clock = clock
 
     async def tick(self) -> None:
-        for queue in self._queues:
-            while await self._broker.forward(queue, now=self._clock()) >= _FULL:
-                pass
+        await visit_each(self._queues, self._forward)
+
+    async def _forward(self, queue: str) -> None:
+        while await self._broker.forward(queue, now=self._clock()) >= _FULL:
+            pass

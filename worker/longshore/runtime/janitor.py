@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from longshore.broker.base import Broker
+from longshore.runtime.rounds import visit_each
 from longshore.runtime.timing import Clock
 
 _BATCH = 100  # a step blocks Redis; as in Asynq
@@ -19,6 +20,8 @@ class Janitor:
         self._clock = clock
 
     async def tick(self) -> None:
-        for queue in self._queues:
-            while await self._broker.delete_expired_completed(queue, now=self._clock(), limit=_BATCH) >= _BATCH:
-                pass
+        await visit_each(self._queues, self._clean)
+
+    async def _clean(self, queue: str) -> None:
+        while await self._broker.delete_expired_completed(queue, now=self._clock(), limit=_BATCH) >= _BATCH:
+            pass

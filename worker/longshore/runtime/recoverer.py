@@ -11,6 +11,7 @@ from longshore.broker.base import Broker
 from longshore.policy.retry import LEASE_EXPIRED, Failure, decide, lease_expired_delay
 from longshore.protocol.messages import TaskMessage
 from longshore.runtime.ending import outcome_for
+from longshore.runtime.rounds import visit_each
 from longshore.runtime.timing import Clock, Timing
 
 _NO_LEASE_ENDS = datetime(1970, 1, 1, tzinfo=UTC)  # a cutoff that leaves only tasks without any lease
@@ -35,12 +36,14 @@ class Recoverer:
         self._suspects: dict[str, frozenset[str]] = {}  # ids without a lease at the last tick, by queue
 
     async def tick(self) -> None:
-        for queue in self._queues:
-            expired = await self._broker.lease_expired(queue, cutoff=self._clock() - self._skew)
-            if expired or self._suspects.get(queue):
-                expired = await self._without_newly_leaseless(queue, expired)
-            if expired:
-                await self._recover(queue, expired)
+        await visit_each(self._queues, self._look_at)
+
+    async def _look_at(self, queue: str) -> None:
+        expired = await self._broker.lease_expired(queue, cutoff=self._clock() - self._skew)
+        if expired or self._suspects.get(queue):
+            expired = await self._without_newly_leaseless(queue, expired)
+        if expired:
+            await self._recover(queue, expired)
 
     async def _without_newly_leaseless(self, queue: str, expired: list[TaskMessage]) -> list[TaskMessage]:
         """Leave out tasks that have no lease at all and had one, or were not there, a tick ago.
