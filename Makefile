@@ -45,8 +45,14 @@ lint: setup ## Style, types and the layers between modules
 JOBS ?= 4
 PARALLEL = -n $(JOBS) --dist worksteal
 
+# Compiled before the tests, whose time limits are not made for the first compile of a new machine.
+.PHONY: go-peers
+go-peers:
+	@if command -v go >/dev/null; then for peer in tests/interop/peer tests/interop/cron examples/shop/producer; do \
+		echo "compiling $$peer" && go -C $$peer build -o /dev/null . || exit 1; done; fi
+
 .PHONY: test-unit
-test-unit: setup packages ## Everything that needs no Kubernetes
+test-unit: setup packages go-peers ## Everything that needs no Kubernetes
 	$(BIN)/pytest -m "not cluster and not node" $(PARALLEL)
 
 .PHONY: test-cluster
