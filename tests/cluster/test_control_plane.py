@@ -12,12 +12,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from handlers.waiting import eventually
 from localcluster import instances, paths
 from localcluster.access import Access
 from localcluster.errors import ClusterError
@@ -38,31 +37,21 @@ spec:
 """
 
 
-def wait_until(true: Callable[[], bool], what: str, within_s: float = 120) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.2)
-
-
 def test_a_deployment_gets_its_pods_and_loses_them_when_it_is_deleted(control_plane: Access) -> None:
     def pods() -> list[str]:
         return control_plane.kubectl("get", "pods", "--namespace", namespace, "--output", "name").split()
 
     with control_plane.namespace() as namespace:
         control_plane.apply(DEPLOYMENT, namespace=namespace)
-        wait_until(lambda: len(pods()) == 2, "two pods")
+        eventually(lambda: len(pods()), 2, within_s=120)
         control_plane.kubectl("delete", "deployment", "web", "--namespace", namespace)
-        wait_until(lambda: pods() == [], "no pods")
+        eventually(pods, [], within_s=120)
 
 
 def test_a_namespace_is_gone_after_its_block(control_plane: Access) -> None:
     with control_plane.namespace() as namespace:
         control_plane.apply(DEPLOYMENT, namespace=namespace)
-    wait_until(
-        lambda: control_plane.kubectl("get", "namespace", namespace, "--ignore-not-found") == "",
-        "the namespace is gone",
-    )
+    eventually(lambda: control_plane.kubectl("get", "namespace", namespace, "--ignore-not-found"), "", within_s=120)
 
 
 def test_the_audit_log_names_who_wrote_what_and_holds_no_reads(control_plane: Access) -> None:
@@ -121,7 +110,7 @@ def test_a_killed_owner_takes_its_control_plane_along_and_the_next_run_sweeps_th
         processes = ProcessFolder(folder).all()
         assert len(processes) == 3
         owner.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(process.running() for process in processes), "its processes are gone")
+    eventually(lambda: [process.name for process in processes if process.running()], [], within_s=120)
     assert folder.exists()
     instances.sweep()
     assert not folder.exists()

@@ -10,12 +10,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from handlers.waiting import eventually
 from localcluster import machine, paths, sandbox
 from localcluster.fixtures import skipped_where_impossible
 from localcluster.processes import Process, ProcessFolder
@@ -106,13 +106,6 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
         harness.localcluster("down")
 
 
-def wait_until(true: Callable[[], bool], what: str, within_s: float = 120) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.2)
-
-
 def test_a_cluster_whose_processes_were_all_killed_comes_up_again_and_goes_down_without_a_trace(
     harness: Harness,
 ) -> None:
@@ -122,7 +115,7 @@ def test_a_cluster_whose_processes_were_all_killed_comes_up_again_and_goes_down_
     for process in killed:
         if process.running():
             os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not any(process.running() for process in killed), "everything is dead")
+    eventually(lambda: [process.name for process in killed if process.running()], [], within_s=120)
 
     harness.localcluster("up", "--no-image")
     assert harness.kubectl("get", "pods", "--output=name") == ""
@@ -149,7 +142,7 @@ def test_a_killed_test_session_takes_its_node_and_pods_along(harness: Harness) -
         assert owner.stdout.readline() == "up\n"
         harness.run_a_pod()
         owner.send_signal(signal.SIGKILL)
-    wait_until(lambda: harness.command_lines() == [], "every process of the cluster is gone")
+    eventually(harness.command_lines, [], within_s=120)
     harness.localcluster("down")
     assert harness.traces() == []
 
@@ -161,7 +154,7 @@ def test_a_start_that_was_killed_half_way_can_be_taken_down(harness: Harness, re
         [sys.executable, "-m", "localcluster", "up", "--no-image"], env=harness.environment, stderr=subprocess.DEVNULL
     )
     with starting:
-        wait_until(lambda: record.exists() and starting.poll() is None, f"{reached} is started")
+        eventually(lambda: (record.exists(), starting.poll()), (True, None), within_s=120)
         starting.send_signal(signal.SIGKILL)
     assert json.loads(record.read_text())["name"] == reached
     harness.localcluster("down")
