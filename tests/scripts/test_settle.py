@@ -137,6 +137,23 @@ async def test_more_than_one_script_can_hold_are_settled_in_order(
     assert redis_client.llen(keys.active("default")) == 0
 
 
+async def test_outcomes_are_written_and_the_next_tasks_taken_in_one_round_trip(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    mine, gone, failed, following = (new_message(id=name) for name in ("mine", "gone", "failed", "following"))
+    seed_keyspace(redis_client, queue_content(active=_active(mine, failed), pending=[following]))
+    await broker.ping()
+    reads = redis_client.info("stats")["total_reads_processed"]
+    again = replace(failed, retried=1)
+    outcomes: list[Outcome] = [Done(message=gone), Retry(message=again, retry_at=_NOW + _DAY), Done(message=mine)]
+    settled, taken = await broker.settle_and_dequeue("default", outcomes, limit=2, now=_NOW, lease=_DAY)
+    # a script's first call may be repeated with its text; the question itself is a read, too
+    assert redis_client.info("stats")["total_reads_processed"] - reads <= 3
+    assert settled == [False, True, True]
+    assert [leased.message for leased in taken.leased] == [following]
+    assert redis_client.lrange(keys.active("default"), 0, -1) == [b"following"]
+
+
 async def test_settling_nothing_is_nothing(broker: RedisBroker) -> None:
     assert await broker.settle("default", [], now=_NOW) == []
 

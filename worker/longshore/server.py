@@ -193,13 +193,14 @@ class Server:
             strict_priority=self._strict_priority,
             concurrency=self._concurrency,
             in_flight=self._in_flight,
-            settlement=settlement,
+            acknowledger=self._acknowledger,
             timing=timing,
             clock=clock,
             outage=self._outage,
             pulse=self._pulse,
             random=chance,
         )
+        self._runner.on_slot_free = settlement.on_settled = self._processor.wake
         self._heartbeater = Heartbeater(
             broker,
             host=socket.gethostname() or "unknown-host",

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from longshore.protocol.messages import (
     SchedulerEnqueueEvent,
@@ -40,9 +40,8 @@ class EnqueueResult(Enum):
     DUPLICATE = -1  # the unique lock is held; nothing was written
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Leased:
-    """A task that dequeue moved to active."""
+class Leased(NamedTuple):
+    """A task that dequeue moved to active. A tuple: one is made for every task."""
 
     message: TaskMessage
     lease_expires_at: datetime  # as written to Redis (a whole second)
@@ -128,6 +127,11 @@ class Broker(Protocol):
 
     async def dequeue(self, queue: str, *, limit: int, now: datetime, lease: timedelta) -> Dequeued:
         """Take up to ``limit`` (≥ 1) tasks of one queue, oldest first, leased until ``now + lease``."""
+
+    async def settle_and_dequeue(
+        self, queue: str, outcomes: Sequence[Outcome], *, limit: int, now: datetime, lease: timedelta
+    ) -> tuple[list[bool], Dequeued]:
+        """``settle`` and ``dequeue`` in one round trip. When either fails it raises, whatever became of the other."""
 
     async def wait_for_task(self, queue: str, *, timeout: timedelta) -> bool:
         """Park until the queue has a pending task (True) or the time is over (False). Takes nothing, changes nothing.

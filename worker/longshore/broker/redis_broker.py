@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from longshore.broker.base import Dequeued, EnqueueResult, Leased, NewTask, Outcome, RedisSettings, Unreadable
 from longshore.broker.connection import Command, RedisConnection
@@ -24,7 +25,7 @@ from longshore.broker.scripts import (
     SET_ASIDE,
     WRITE_RESULT,
 )
-from longshore.broker.settlements import settlement_commands
+from longshore.broker.settlements import settled, settlement_commands
 from longshore.errors import BrokerUnavailable, InvalidData
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import (
@@ -86,11 +87,23 @@ class RedisBroker:
     # -- a worker server's taking and giving back --------------------------------------------------------------------
 
     async def dequeue(self, queue: str, *, limit: int, now: datetime, lease: timedelta) -> Dequeued:
+        return (await self.settle_and_dequeue(queue, (), limit=limit, now=now, lease=lease))[1]
+
+    async def settle(self, queue: str, outcomes: Sequence[Outcome], *, now: datetime) -> list[bool]:
+        commands, positions = settlement_commands(queue, outcomes, now)
+        return settled(await self.connection.run(commands), positions, len(outcomes))
+
+    async def settle_and_dequeue(
+        self, queue: str, outcomes: Sequence[Outcome], *, limit: int, now: datetime, lease: timedelta
+    ) -> tuple[list[bool], Dequeued]:
         names = queue_names(queue)
         expires_at_s = codec.unix_seconds(now + lease)
-        reply = await self.connection.call(
-            DEQUEUE, names.dequeue, (min(limit, MOST_AT_ONCE), expires_at_s, names.task_prefix)
-        )
+        commands, positions = settlement_commands(queue, outcomes, now)
+        commands.append((DEQUEUE, 4, *names.dequeue, min(limit, MOST_AT_ONCE), expires_at_s, names.task_prefix))
+        *replies, taken = await self.connection.run(commands)
+        return settled(replies, positions, len(outcomes)), await self._dequeued(queue, taken, expires_at_s, now)
+
+    async def _dequeued(self, queue: str, reply: Any, expires_at_s: int, now: datetime) -> Dequeued:
         if reply == 0:
             return _NOTHING
         if reply == -1:
@@ -122,14 +135,6 @@ class RedisBroker:
             ("BLMOVE", pending, pending, "RIGHT", "RIGHT", f"{seconds:.3f}"), wait=timeout
         )
         return reply is not None
-
-    async def settle(self, queue: str, outcomes: Sequence[Outcome], *, now: datetime) -> list[bool]:
-        commands, positions = settlement_commands(queue, outcomes, now)
-        settled = [True] * len(outcomes)
-        for refused, carried_out in zip(await self.connection.run(commands), positions, strict=True):
-            for number in refused:
-                settled[carried_out[number - 1]] = False
-        return settled
 
     async def extend_leases(self, queue: str, task_ids: Sequence[str], *, now: datetime, lease: timedelta) -> None:
         if not task_ids:

@@ -37,6 +37,15 @@ def settlement_commands(
     return commands, positions
 
 
+def settled(replies: Sequence[Sequence[int]], positions: Sequence[Sequence[int]], outcomes: int) -> list[bool]:
+    """For each of so many outcomes whether it was carried out. A reply counts those that were not, from 1."""
+    result = [True] * outcomes
+    for refused, carried_out in zip(replies, positions, strict=True):
+        for number in refused:
+            result[carried_out[number - 1]] = False
+    return result
+
+
 def _settle_done(queue: str, outcomes: Sequence[Done], now: datetime) -> Command:
     names = queue_names(queue)
     tasks: list[Argument] = []

@@ -74,10 +74,10 @@ class Attempt:
 
 def deadline_of(message: TaskMessage, *, now: datetime) -> datetime:
     """When an attempt begun now is cut off (asynq-protocol §4.4)."""
-    limits = [] if message.deadline is None else [message.deadline]
-    if message.timeout is not None:
-        limits.append(after(now, message.timeout))
-    return min(limits) if limits else now + _NO_LIMIT
+    if message.timeout is None:
+        return message.deadline or now + _NO_LIMIT
+    limit = after(now, message.timeout)
+    return limit if message.deadline is None else min(limit, message.deadline)
 
 
 def after(now: datetime, duration: timedelta) -> datetime:

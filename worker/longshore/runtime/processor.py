@@ -15,12 +15,12 @@ from random import Random
 from longshore.broker.base import Broker, Dequeued
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.policy.queues import strict_order, weighted_order
+from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
 from longshore.runtime.outage import Outage, backoff_s
 from longshore.runtime.pulse import Pulse
 from longshore.runtime.queue_watch import QueueWatch
 from longshore.runtime.runner import Runner
-from longshore.runtime.settlement import Settlement
 from longshore.runtime.timing import Clock, Timing
 
 _logger = logging.getLogger("longshore.server")
@@ -40,14 +40,13 @@ class Processor:
         concurrency: int,
         runner: Runner,
         in_flight: InFlight,
-        settlement: Settlement,
+        acknowledger: Acknowledger,
         timing: Timing,
         clock: Clock,
         outage: Outage,
         pulse: Pulse,
         random: Random,
     ) -> None:
-        self._broker = broker
         self._runner = runner
         self._queues = queues
         self._strict = strict_order(queues) if strict_priority else None
@@ -55,14 +54,13 @@ class Processor:
         # Half the slots at a time: while Redis looks for one half, the handlers of the other run.
         self._batch = (concurrency + 1) // 2
         self._in_flight = in_flight
+        self._acknowledger = acknowledger
         self._timing = timing
         self._clock = clock
         self._outage = outage
         self._pulse = pulse
         self._random = random
         self._wake = asyncio.Event()  # a slot or a queue may be ready, or the end has come
-        runner.on_slot_free = self._wake.set
-        settlement.on_settled = self._wake.set
         self._stopping = asyncio.Event()
         self._failures = 0
         by_priority = strict_order(queues)
@@ -118,7 +116,7 @@ class Processor:
             watch = self._watches[queue]
             try:
                 with self._pulse.working("processor"):
-                    taken = await self._broker.dequeue(queue, limit=limit, now=self._clock(), lease=self._timing.lease)
+                    taken = await self._acknowledger.take(queue, limit=limit, lease=self._timing.lease)
             except BrokerUnavailable as error:
                 self._outage.failed("processor", error)
                 await self._back_off()
@@ -160,6 +158,10 @@ class Processor:
         now = self._clock()
         for leased in taken.leased:
             handle(leased, now=now)
+
+    def wake(self) -> None:
+        """A slot is free, or fewer outcomes are on their way."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Take nothing more; what a dequeue under way still brings is put back. Idempotent."""

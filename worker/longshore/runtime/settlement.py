@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from longshore.broker.base import Broker, Outcome, Requeue
+from longshore.broker.base import Broker, Dequeued, Outcome, Requeue
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.runtime.attempt import Attempt, InFlight
 from longshore.runtime.outage import Outage
@@ -38,39 +39,70 @@ class Settlement:
 
     async def settle(self, queue: str, answers: Sequence[Answer]) -> list[Answer]:
         """Carry out the answers of one queue in one call; those to try again. Never raises for Redis' sake."""
-        try:
-            return await self._settle(queue, answers)
-        finally:
-            self.on_settled()
-
-    async def _settle(self, queue: str, answers: Sequence[Answer]) -> list[Answer]:
         now = self._clock()
+        valid = self._still_ours(answers, now)
+        left: list[Answer] = []
+        if valid:
+            try:
+                owned = await self._broker.settle(queue, [answer.outcome for answer in valid], now=now)
+            except BrokerUnavailable as error:
+                self._outage.failed("acknowledger", error)
+                left = self._to_try_again(valid)
+            except LongshoreError as error:
+                self._outage.refused("acknowledger", error)
+                left = self._to_try_again(valid)
+            except Exception:
+                _logger.exception("Outcomes could not be written", extra={"action": "settle_failed", "queue": queue})
+                left = self._to_try_again(valid)
+            else:
+                self._outage.succeeded()
+                self._conclude(valid, owned)
+        self.on_settled()
+        return left
+
+    async def settle_and_take(
+        self,
+        queue: str,
+        answers: Sequence[Answer],
+        *,
+        limit: int,
+        lease: timedelta,
+        leave: Callable[[list[Answer]], None],
+    ) -> Dequeued:
+        """Carry out the answers and take up to ``limit`` tasks of their queue in one call.
+
+        Raises what the broker raises, after ``leave`` was given the answers to try again.
+        """
+        now = self._clock()
+        valid = self._still_ours(answers, now)
+        outcomes = [answer.outcome for answer in valid]
+        try:
+            owned, taken = await self._broker.settle_and_dequeue(queue, outcomes, limit=limit, now=now, lease=lease)
+        except BaseException:
+            leave(self._to_try_again(valid))
+            raise
+        self._conclude(valid, owned)
+        return taken
+
+    def _still_ours(self, answers: Sequence[Answer], now: datetime) -> list[Answer]:
         valid = []
         for answer in answers:
             if answer.attempt.lease_expires_at > now:
                 valid.append(answer)
             else:
                 self._forget(answer, "Its lease ran out before the outcome of a task was written", "outcome_too_late")
-        if not valid:
-            return []
-        try:
-            owned = await self._broker.settle(queue, [answer.outcome for answer in valid], now=now)
-        except BrokerUnavailable as error:
-            self._outage.failed("acknowledger", error)
-        except LongshoreError as error:
-            self._outage.refused("acknowledger", error)
-        except Exception:
-            _logger.exception("Outcomes could not be written", extra={"action": "settle_failed", "queue": queue})
-        else:
-            self._outage.succeeded()
-            for answer, was_ours in zip(valid, owned, strict=True):
-                if was_ours:
-                    self._in_flight.discard(answer.attempt)
-                else:
-                    self._forget(answer, "A task was no longer ours when it ended", "outcome_not_owned")
-            return []
+        return valid
+
+    def _conclude(self, answers: Sequence[Answer], owned: Sequence[bool]) -> None:
+        for answer, was_ours in zip(answers, owned, strict=True):
+            if was_ours:
+                self._in_flight.discard(answer.attempt)
+            else:
+                self._forget(answer, "A task was no longer ours when it ended", "outcome_not_owned")
+
+    def _to_try_again(self, answers: Sequence[Answer]) -> list[Answer]:
         again = []
-        for answer in valid:
+        for answer in answers:
             if isinstance(answer.outcome, Requeue):
                 self._forget(answer, "A task could not be put back; its lease will run out", "requeue_failed")
             else:
