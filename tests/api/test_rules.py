@@ -336,7 +336,7 @@ def refusal(objects: client.CustomObjectsApi, body: dict[str, Any]) -> str:
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_the_installed_definitions_accepts_good_values_and_refuses_bad_ones_in_words_that_help(
+def test_the_api_server_accepts_good_values_and_refuses_bad_ones_in_words_that_help(
     objects: client.CustomObjectsApi, rule: Rule
 ) -> None:
     for value in rule.good:
