@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import timedelta
 
@@ -74,6 +75,18 @@ async def test_a_peer_that_says_nothing_or_too_much_does_no_harm() -> None:
             writer.close()
     finally:
         await health.close()
+
+
+async def test_closing_drops_what_is_still_connected() -> None:
+    health = HealthServer({"/livez": lambda: Probe(ok=True, text="ok")})
+    await health.start(*LOCAL)
+    reader, writer = await asyncio.open_connection("127.0.0.1", health.port)
+    await asyncio.sleep(0.05)
+    await health.close()
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_worker_is_ready_once_redis_was_reached_and_stays_so_while_it_is_away() -> None:

@@ -7,14 +7,12 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from longshore.broker.base import RedisSettings
 from longshore.broker.periodic import RedisPeriodicStore
@@ -23,10 +21,8 @@ from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption, LongshoreError
 from longshore.policy.agenda import Agenda
 from longshore.runtime.entry_publisher import EntryPublisher
-from longshore.runtime.health import HealthServer, Probe
-from longshore.runtime.outage import Outage
-from longshore.runtime.pulse import Pulse
 from longshore.runtime.scheduler_lease import SchedulerLease
+from longshore.runtime.service import Service
 from longshore.runtime.tick_runner import TickRunner
 from longshore.runtime.timing import Clock, utc_now
 
@@ -67,7 +63,7 @@ class SchedulerTiming:
     stuck: timedelta = timedelta(seconds=60)  # busy with one step for longer is not alive
 
 
-class Scheduler:
+class Scheduler(Service):
     """Runs the periodic entries of a scope.
 
     ``async with Scheduler(scope, redis=…)`` runs it beside other code; ``serve()`` runs it until SIGTERM or SIGINT.
@@ -97,73 +93,23 @@ class Scheduler:
             raise InvalidOption("broker", "give either a Redis or a broker, not both")
         if scope.split() != [scope]:
             raise InvalidOption("scope", f"{scope!r} is not a name without blanks")
+        self._timing = timing or SchedulerTiming()
+        super().__init__("scheduler", health_address=health_address, stuck=self._timing.stuck)
         self._scope = scope
         self._owns_broker = broker is None
         self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
         self._store: PeriodicStore = RedisPeriodicStore(self._broker.connection)
         self._entries = entries if entries is not None else StoredEntries(self._store, scope)
-        self._health_address = health_address
-        self._timing = timing or SchedulerTiming()
         self._clock = clock
         self._id = f"{socket.gethostname() or 'unknown-host'}:{os.getpid()}:{uuid.uuid4()}"
-        self._main: asyncio.Task[None] | None = None
 
     @property
     def scheduler_id(self) -> str:
         """The id it holds the lease and publishes itself under: ``<host>:<pid>:<uuid>``."""
         return self._id
 
-    @property
-    def health_port(self) -> int | None:
-        """The port of the probes, once started."""
-        return self._health.port if self._health_address is not None else None
-
-    async def start(self) -> None:
-        """Begin. Raises InvalidOption when the health address cannot be used."""
-        if self._main is not None:
-            raise InvalidOption("scheduler", "runs once; make another one")
-        self._assemble()
-        if self._health_address is not None:
-            await self._health.start(*self._health_address)
-        self._main = asyncio.create_task(self._run(), name="longshore-scheduler")
-
-    def shutdown(self) -> None:
-        """Begin to stop: the step under way ends, then a standby is let in."""
-        self._stop.set()
-
-    async def wait(self) -> None:
-        """Wait until the scheduler has stopped. Raises what broke it, if something did."""
-        if self._main is not None:
-            await asyncio.shield(self._main)
-
-    async def serve(self) -> None:
-        """Run until SIGTERM or SIGINT, and stop."""
-        loop = asyncio.get_running_loop()
-        async with self:
-            signals = (signal.SIGTERM, signal.SIGINT)
-            for number in signals:
-                loop.add_signal_handler(number, self.shutdown)
-            try:
-                await self.wait()
-            finally:
-                for number in signals:
-                    loop.remove_signal_handler(number)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        await self.wait()
-
     def _assemble(self) -> None:
         timing, clock = self._timing, self._clock
-        self._stop = asyncio.Event()
-        self._pulse = Pulse(limit=timing.stuck)
-        self._outage = Outage()
         self._agenda = Agenda(self._scope)
         self._lease = SchedulerLease(
             self._store,
@@ -184,7 +130,6 @@ class Scheduler:
             lifetime=timing.published_lifetime,
             clock=clock,
         )
-        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
 
     # -- from start to end -------------------------------------------------------------------------------------------
 
@@ -256,19 +201,8 @@ class Scheduler:
                 await self._lease.release()
                 if was_active:
                     await self._publisher.clear()
-        await self._health.close()
         if self._owns_broker:
             await self._broker.aclose()
 
-    # -- probes ------------------------------------------------------------------------------------------------------
-
-    def _livez(self) -> Probe:
-        if self._main is None or self._main.done():
-            return Probe(ok=False, text="the scheduler has ended")
-        stuck = self._pulse.stuck()
-        return Probe(ok=not stuck, text="stuck: " + ", ".join(stuck) if stuck else "ok")
-
-    def _readyz(self) -> Probe:
-        if not self._outage.ever_reached:
-            return Probe(ok=False, text="Redis was not reached yet")
-        return Probe(ok=True, text="active" if self._lease.held else "standby")
+    def _state(self) -> str:
+        return "active" if self._lease.held else "standby"

@@ -7,13 +7,10 @@ import contextlib
 import logging
 import os
 import random
-import signal
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
 
 from longshore.app import App
 from longshore.broker.base import Broker, RedisSettings
@@ -23,15 +20,13 @@ from longshore.policy.queues import checked_queues
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
 from longshore.runtime.forwarder import Forwarder
-from longshore.runtime.health import HealthServer, Probe
 from longshore.runtime.heartbeater import Heartbeater
 from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
-from longshore.runtime.outage import Outage
 from longshore.runtime.processor import Processor
-from longshore.runtime.pulse import Pulse
 from longshore.runtime.recoverer import Recoverer
 from longshore.runtime.runner import Runner
+from longshore.runtime.service import Service
 from longshore.runtime.settlement import Settlement
 from longshore.runtime.subscriber import Subscriber
 from longshore.runtime.syncer import Syncer
@@ -45,7 +40,7 @@ DEFAULT_SHUTDOWN_TIMEOUT = timedelta(seconds=8)  # Asynq's
 DEFAULT_QUEUES: Mapping[str, int] = {"default": 1}
 
 
-class Server:
+class Server(Service):
     """Runs an application's handlers on the tasks of some queues.
 
     ``async with Server(app, redis=…) as server`` runs it beside other code and shuts it down at the end of the block;
@@ -84,6 +79,8 @@ class Server:
             shutdown_timeout = timedelta(seconds=shutdown_timeout)
         if shutdown_timeout < timedelta(0):
             raise InvalidOption("shutdown timeout", "must not be negative")
+        self._timing = timing or Timing()
+        super().__init__("server", health_address=health_address, stuck=self._timing.stuck)
         self._app = app
         self._owns_broker = broker is None
         self._broker: Broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
@@ -91,13 +88,9 @@ class Server:
         self._strict_priority = strict_priority
         self._concurrency = concurrency
         self._shutdown_timeout = shutdown_timeout
-        self._health_address = health_address
-        self._timing = timing or Timing()
         self._clock = clock
         self._server_id = str(uuid.uuid4())
-        self._stop = asyncio.Event()
         self._abort = asyncio.Event()
-        self._main: asyncio.Task[None] | None = None
 
     @property
     def server_id(self) -> str:
@@ -107,63 +100,13 @@ class Server:
     @property
     def running(self) -> int:
         """Handlers that run now."""
-        return self._runner.running
-
-    @property
-    def health_port(self) -> int | None:
-        """The port of the probes, once started."""
-        return self._health.port if self._health_address is not None else None
-
-    async def start(self) -> None:
-        """Begin taking tasks. Raises InvalidOption when the health address cannot be used."""
-        if self._main is not None:
-            raise InvalidOption("server", "runs once; make another one")
-        self._assemble()
-        if self._health_address is not None:
-            await self._health.start(*self._health_address)
-        self._main = asyncio.create_task(self._run(), name="longshore-server")
+        return self._runner.running if self._main is not None else 0
 
     def shutdown(self) -> None:
         """Begin to shut down, gracefully; the second call puts everything back at once."""
         if self._stop.is_set():
             self._abort.set()
-        self._stop.set()
-
-    async def wait(self) -> None:
-        """Wait until the server has shut down. Raises what broke it, if something did."""
-        if self._main is not None:
-            await asyncio.shield(self._main)
-
-    async def serve(self) -> None:
-        """Run until SIGTERM or SIGINT, and shut down. A second signal puts the running tasks back at once."""
-        loop = asyncio.get_running_loop()
-        async with self:
-            signals = (signal.SIGTERM, signal.SIGINT)
-            for number in signals:
-                loop.add_signal_handler(number, self._on_signal, number)
-            try:
-                await self.wait()
-            finally:
-                for number in signals:
-                    loop.remove_signal_handler(number)
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        await self.wait()
-
-    def _on_signal(self, number: int) -> None:
-        again = self._stop.is_set()
-        _logger.info(
-            "Signal received again; putting running tasks back" if again else "Signal received; shutting down",
-            extra={"action": "signal", "signal": signal.Signals(number).name},
-        )
-        self.shutdown()
+        super().shutdown()
 
     # -- the parts ---------------------------------------------------------------------------------------------------
 
@@ -171,8 +114,6 @@ class Server:
         timing, clock, broker, queues = self._timing, self._clock, self._broker, self._queues
         chance = random.Random()
         self._load_changed = asyncio.Event()
-        self._pulse = Pulse(limit=timing.stuck)
-        self._outage = Outage()
         self._in_flight = InFlight()
         settlement = Settlement(broker, in_flight=self._in_flight, outage=self._outage, clock=clock)
         self._syncer = Syncer(settlement)
@@ -241,7 +182,6 @@ class Server:
             ticker("recoverer", recoverer.tick, timing.recover),
             ticker("syncer", self._syncer.tick, timing.sync, at_once=False),
         ]
-        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
 
     async def _announce(self) -> None:
         while True:
@@ -339,23 +279,12 @@ class Server:
         with contextlib.suppress(BrokerUnavailable, TimeoutError):  # the keys then expire by themselves
             async with asyncio.timeout(self._timing.clear_at_stop.total_seconds()):
                 await self._heartbeater.clear()
-        await self._health.close()
         if self._owns_broker:
             await self._broker.aclose()
         _logger.info("Worker server stopped", extra={"action": "server_stopped", "server_id": self._server_id})
 
-    # -- probes ------------------------------------------------------------------------------------------------------
-
-    def _livez(self) -> Probe:
-        if self._main is None or self._main.done():
-            return Probe(ok=False, text="the server has ended")
-        stuck = self._pulse.stuck()
-        return Probe(ok=not stuck, text="stuck: " + ", ".join(stuck) if stuck else "ok")
-
-    def _readyz(self) -> Probe:
-        if not self._outage.ever_reached:
-            return Probe(ok=False, text="Redis was not reached yet")
-        return Probe(ok=True, text="draining" if self._stop.is_set() else "ok")
+    def _state(self) -> str:
+        return "draining" if self._stop.is_set() else "ok"
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from longshore.errors import InvalidOption
 
 _REQUEST_LIMIT_S = 5.0
+_CLOSING_LIMIT_S = 0.5
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
@@ -33,6 +34,7 @@ class HealthServer:
     def __init__(self, probes: dict[str, Callable[[], Probe]]) -> None:
         self._probes = probes
         self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self, host: str, port: int) -> None:
         """Listen. ``host`` "" is every interface. Raises InvalidOption when the address cannot be used."""
@@ -50,13 +52,30 @@ class HealthServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Stop listening. Idempotent."""
+        """Stop listening and drop what is connected. Idempotent."""
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            await server.wait_closed()
+        if server is None:
+            return
+        server.close()
+        # Not cancelled: before Python 3.12 a cancelled connection leaves a traceback on stderr.
+        for writer in self._connections.values():
+            writer.transport.abort()
+        if self._connections:
+            await asyncio.wait(list(self._connections), timeout=_CLOSING_LIMIT_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_LIMIT_S):
+                await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer
+        try:
+            await self._serve_one(reader, writer)
+        finally:
+            del self._connections[task]
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_REQUEST_LIMIT_S):
                 status, text, body = self._answer(await reader.readuntil(b"\r\n\r\n"))

@@ -1,0 +1,115 @@
+"""What a worker server and a scheduler have in common: they start once, run until told to stop, and answer probes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from abc import ABC, abstractmethod
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from longshore.errors import InvalidOption
+from longshore.runtime.health import HealthServer, Probe
+from longshore.runtime.outage import Outage
+from longshore.runtime.pulse import Pulse
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Service(ABC):
+    """``async with`` runs it beside other code and shuts it down at the end; ``serve()`` runs it until a signal."""
+
+    def __init__(self, name: str, *, health_address: tuple[str, int] | None, stuck: timedelta) -> None:
+        """``name``: what people call it. ``stuck``: a duty busy with one step for longer is not alive."""
+        self._name = name
+        self._health_address = health_address
+        self._stuck = stuck
+        self._logger = logging.getLogger(f"longshore.{name}")
+        self._stop = asyncio.Event()
+        self._main: asyncio.Task[None] | None = None
+
+    @property
+    def health_port(self) -> int | None:
+        """The port of the probes, once started."""
+        return self._health.port if self._main is not None and self._health_address is not None else None
+
+    async def start(self) -> None:
+        """Begin. Raises InvalidOption when the health address cannot be used."""
+        if self._main is not None:
+            raise InvalidOption(self._name, "runs once; make another one")
+        self._pulse = Pulse(limit=self._stuck)
+        self._outage = Outage()
+        self._assemble()
+        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
+        if self._health_address is not None:
+            await self._health.start(*self._health_address)
+        self._main = asyncio.create_task(self._live(), name=f"longshore-{self._name}")
+
+    def shutdown(self) -> None:
+        """Begin to end, in order. Idempotent."""
+        self._stop.set()
+
+    async def wait(self) -> None:
+        """Wait for the end. Raises what broke it, if something did."""
+        if self._main is not None:
+            await asyncio.shield(self._main)
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT, and shut down. A signal is heard from here on, also while it starts."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            async with self:
+                await self.wait()
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        await self.wait()
+
+    @abstractmethod
+    def _assemble(self) -> None:
+        """Make the parts. The event loop runs; nothing is begun yet."""
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """From start to end."""
+
+    @abstractmethod
+    def _state(self) -> str:
+        """One word for what it does now, for people who ask the readiness probe."""
+
+    async def _live(self) -> None:
+        try:
+            await self._run()
+        finally:
+            await self._health.close()
+
+    def _on_signal(self, number: int) -> None:
+        self._logger.info(
+            "Signal received again" if self._stop.is_set() else "Signal received; shutting down",
+            extra={"action": "signal", "signal": signal.Signals(number).name},
+        )
+        self.shutdown()
+
+    def _livez(self) -> Probe:
+        if self._main is None or self._main.done():
+            return Probe(ok=False, text=f"the {self._name} has ended")
+        stuck = self._pulse.stuck()
+        return Probe(ok=not stuck, text="stuck: " + ", ".join(stuck) if stuck else "ok")
+
+    def _readyz(self) -> Probe:
+        if not self._outage.ever_reached:
+            return Probe(ok=False, text="Redis was not reached yet")
+        return Probe(ok=True, text=self._state())
