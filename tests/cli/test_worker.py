@@ -39,6 +39,26 @@ async def hold(payload: str) -> None:
 def deaf(payload: str) -> None:
     Path(payload).write_text("started")
     threading.Event().wait(3600)
+
+@app.task("aside")
+async def aside(payload: str) -> None:
+    await asyncio.to_thread(deaf, payload)
+
+@app.task("stubborn")
+async def stubborn(payload: str) -> None:
+    Path(payload).write_text("started")
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+"""
+
+SLOW = """
+import time
+from pathlib import Path
+Path("importing").touch()
+time.sleep(60)
 """
 
 
@@ -159,7 +179,11 @@ def test_the_probes_are_served(project: Path, redis_url: str, redis_server: Redi
         assert status("/livez") == 200
 
 
-@pytest.mark.parametrize("kind", ["hold", "deaf"], ids=["async", "thread"])
+@pytest.mark.parametrize(
+    "kind",
+    ["hold", "deaf", "aside", "stubborn"],
+    ids=["async", "a thread", "a thread of asyncio's", "async and deaf to its cancellation"],
+)
 def test_a_second_signal_puts_running_tasks_back_at_once(
     project: Path, redis_url: str, redis_client: redis.Redis, kind: str
 ) -> None:
@@ -174,6 +198,15 @@ def test_a_second_signal_puts_running_tasks_back_at_once(
     assert code == 0
     assert "action=task_requeued" in log
     assert redis_client.lrange(keys.pending("default"), 0, -1) == [task_id.encode()]
+
+
+def test_sigterm_ends_it_while_it_still_imports(project: Path, redis_url: str) -> None:
+    (project / "slow.py").write_text(SLOW)
+    with working(project, "slow:app", "--redis", redis_url) as worker:
+        until((project / "importing").exists)
+        worker.send_signal(signal.SIGTERM)
+        # not killed by the signal: nothing else would end the first process of a container
+        assert ended(worker) == (0, "")
 
 
 def test_it_waits_for_redis_when_told_to(project: Path) -> None:

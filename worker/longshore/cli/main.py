@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from longshore.cli.enqueue import enqueue
+from longshore.cli.process import Terminated
 from longshore.cli.scheduler import scheduler
 from longshore.cli.worker import worker
 from longshore.errors import LongshoreError
@@ -25,7 +26,10 @@ longshore.add_command(enqueue)
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit codes: 0, 1 for what failed, 2 for what was asked wrongly, 130 when interrupted."""
+    """Run the command line.
+
+    Exit codes: 0, also after SIGTERM; 1 for what failed, 2 for what was asked wrongly, 130 when interrupted.
+    """
     try:
         # None when a command has ended by itself; an exit code after --help and --version
         code = longshore(prog_name="longshore", standalone_mode=False)
@@ -36,6 +40,8 @@ def main() -> NoReturn:
         _give_up(error.format_message(), error.exit_code)
     except LongshoreError as error:
         _give_up(str(error), 2 if isinstance(error, ValueError) else 1)
+    except Terminated:
+        sys.exit(0)
     except (click.Abort, KeyboardInterrupt):
         _give_up("interrupted", 130)
     sys.exit(code if isinstance(code, int) else 0)

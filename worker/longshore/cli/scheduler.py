@@ -11,6 +11,7 @@ import click
 from longshore.blocking import fastest_loop
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
+from longshore.cli.process import heed_sigterm
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, redis_settings, with_settings
 from longshore.cli.worker import reach
 from longshore.scheduler import Scheduler
@@ -55,6 +56,7 @@ def scheduler(
     The entries lie in Redis, where the operator writes them. Any number of schedulers may run for one scope: one is
     active, the others stand by, and no tick is enqueued twice.
     """
+    heed_sigterm()
     settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
     set_up_logs(log_level, log_format)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from longshore.app import App
 from longshore.blocking import fastest_loop
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
+from longshore.cli.process import heed_sigterm, leaving_soon
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
 from longshore.cli.target import load_app
 from longshore.errors import BrokerUnavailable
@@ -53,6 +55,7 @@ def worker(
     MODULE:APP is a Python module and the App in it, such as shop.tasks:app; $LONGSHORE_APP is used without it. A first
     signal lets running tasks end within the shutdown timeout; a second one puts them back at once.
     """
+    heed_sigterm()
     app = load_app(application)
     priorities = merged_queues(queues)
     settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
@@ -75,7 +78,10 @@ def worker(
         finally:
             await broker.aclose()
 
-    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+    # What was imported stays: the collector of garbage need not look through it again and again.
+    gc.collect()
+    gc.freeze()
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner, leaving_soon():
         runner.run(serve(app))
 
 
