@@ -16,6 +16,6 @@ cluster-status: ## Say what of the cluster runs, and where its logs are
 cluster-build: ## Compile the local Kubernetes; the first time takes minutes
 	@$(PYTHON) -m localcluster build
 
-.PHONY: cluster-prepare
-cluster-prepare: ## The same, and install packages and build Longshore's image: all that the cluster needs
-	@$(PYTHON) -m localcluster prepare
+.PHONY: cluster-image
+cluster-image: ## Build Longshore's image, and load it if the cluster is up
+	@$(PYTHON) -m localcluster image --tag longshore:dev

@@ -59,13 +59,17 @@ make --no-print-directory setup packages || exit 1
 can control-plane test-cluster && with_cluster=1
 can node test-node && with_node=1
 
-[[ ${with_cluster:-} ]] && start "cluster-$([[ ${with_node:-} ]] && echo prepare || echo build)"
+[[ ${with_cluster:-} ]] && start cluster-build
+[[ ${with_node:-} ]] && start cluster-image
 step lint
 step test-unit
-for target in "${!beside[@]}"; do finish "$target"; done
-[[ ${with_node:-} ]] && start test-node
+[[ ${with_cluster:-} ]] && finish cluster-build
+[[ ${with_node:-} ]] && start test-node # waits for the image by itself
 [[ ${with_cluster:-} ]] && step test-cluster
-[[ ${with_node:-} ]] && finish test-node
+if [[ ${with_node:-} ]]; then
+    finish cluster-image
+    finish test-node
+fi
 
 for line in "${skipped[@]}"; do printf '\nskipped: %s\n' "$line"; done
 if ((${#failed[@]})); then

@@ -26,7 +26,6 @@ def main() -> int:
     build = commands.add_parser("build", help="compile the components; the first time takes minutes")
     build.add_argument("only", nargs="*", metavar="NAME", help=f"only these of {', '.join(components.BINARIES)}")
     build.set_defaults(run=_build)
-    commands.add_parser("prepare", help="compile, install and build all that `up` needs").set_defaults(run=_prepare)
     image = commands.add_parser("image", help="build an image, and load it if the cluster is up")
     image.add_argument("--file", type=Path, help="Dockerfile; default: the one in the context")
     image.add_argument("--context", type=Path, default=Path(), help="folder to build from; default: this one")
@@ -85,10 +84,6 @@ def _build(given: argparse.Namespace) -> None:
     if unknown := set(given.only) - set(components.BINARIES):
         raise ClusterError(f"no component {', '.join(sorted(unknown))}; one of: {', '.join(components.BINARIES)}")
     components.ensure(tuple(given.only) or components.EVERYTHING)
-
-
-def _prepare(given: argparse.Namespace) -> None:
-    cluster.prepare()
 
 
 def _image(given: argparse.Namespace) -> None:

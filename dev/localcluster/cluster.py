@@ -56,12 +56,6 @@ def held() -> Iterator[None]:
         ours.release()
 
 
-def prepare() -> None:
-    """Make what `up` needs and takes long: the components, the packages and the product's image."""
-    components.ensure(components.EVERYTHING)
-    image(paths.REPOSITORY / "Dockerfile", paths.REPOSITORY, images.PRODUCT)
-
-
 def up(*, tied: bool = False, with_image: bool = True) -> NodeAccess:
     """Bring the cluster up as far as it is not, with the product's image loaded; the caller holds the lock.
 
