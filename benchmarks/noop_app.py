@@ -10,8 +10,8 @@ app = longshore.App()
 
 
 @app.task("bench:noop")
-async def noop(payload: dict[str, int]) -> None:
-    """Nothing."""
+async def noop(ctx: longshore.Context, payload: bytes) -> None:
+    """Nothing, with what the Go server's handler is given: a context and the payload's bytes."""
 
 
 @app.task("bench:hold")

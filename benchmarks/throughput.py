@@ -3,10 +3,10 @@
     python benchmarks/throughput.py [--tasks 30000] [--rounds 5]
 
 The tasks are enqueued first. A round runs each server once, one after the other, and measures from the moment when a
-tenth of the tasks is done to the moment when all are, as Redis counts them: start-up is left out for both. The Go
-server runs at the concurrency that a trial of several finds best; ours at 100. What counts is the ratio of the
-medians. On a busy machine run it under `nice -n -19`: three processes share the work here, and the scheduler splits
-the rest unevenly.
+tenth of the tasks is done to the moment when all are, as Redis counts them: start-up is left out for both. Each runs
+at the concurrency that a trial of several finds best for it, and its handler gets a context and the payload's bytes.
+What counts is the median of the rounds' ratios: the two runs of a round meet about the same load. The processor time
+that server and Redis spend on a task depends less on what else the machine does, so it is told as well.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -30,7 +32,7 @@ from longshore.testing import RedisServer
 
 HERE = Path(__file__).parent
 GO_CONCURRENCIES = (2, 10, 50, 100, 200)
-OUR_CONCURRENCY = 100
+OUR_CONCURRENCIES = (20, 100, 200, 400)
 BAR = 3.0
 
 
@@ -43,24 +45,29 @@ def main() -> None:
     go = build_go_server()
     try:
         with RedisServer() as server:
-            trial = {n: measure(server, go_command(go, server, n), arguments.tasks // 3) for n in GO_CONCURRENCIES}
-            best = max(trial, key=lambda n: trial[n])
-            print("Go asynq v0.26.0, trial: " + ", ".join(f"{n}: {rate:,.0f}/s" for n, rate in trial.items()))
+            ours_at = best("longshore", OUR_CONCURRENCIES, lambda n: run_ours(server, n, arguments.tasks // 3))
+            go_at = best("Go asynq v0.26.0", GO_CONCURRENCIES, lambda n: run_go(server, go, n, arguments.tasks // 3))
             ours, theirs = [], []
             for number in range(1, arguments.rounds + 1):
-                ours.append(measure(server, our_command(server), arguments.tasks))
-                theirs.append(measure(server, go_command(go, server, best), arguments.tasks))
-                print(f"round {number}: longshore {ours[-1]:>8,.0f}/s   Go {theirs[-1]:>8,.0f}/s", flush=True)
+                ours.append(run_ours(server, ours_at, arguments.tasks))
+                theirs.append(run_go(server, go, go_at, arguments.tasks))
+                print(f"round {number}: longshore {ours[-1].rate:>8,.0f}/s   Go {theirs[-1].rate:>8,.0f}/s", flush=True)
     finally:
         shutil.rmtree(go.parent)
-    ratio = statistics.median(ours) / statistics.median(theirs)
     print()
-    print("| no-op tasks/s, one process                    | median | lowest | highest |")
-    print("|-----------------------------------------------|--------|--------|---------|")
-    rows = {f"longshore worker, concurrency {OUR_CONCURRENCY}": ours, f"Go asynq, concurrency {best}": theirs}
-    for name, rates in rows.items():
-        print(f"| {name:<45} | {statistics.median(rates):>6,.0f} | {min(rates):>6,.0f} | {max(rates):>7,.0f} |")
-    print(f"ratio {ratio:.1f} (bar: {BAR:g})")
+    print("| no-op tasks/s, one process                    | median | lowest | highest | µs a task, with Redis' |")
+    print("|-----------------------------------------------|--------|--------|---------|------------------------|")
+    for name, runs in {
+        f"longshore worker, concurrency {ours_at}": ours,
+        f"Go asynq, concurrency {go_at}": theirs,
+    }.items():
+        rates = [run.rate for run in runs]
+        spent = statistics.median(run.spent_us for run in runs)
+        median, lowest, highest = statistics.median(rates), min(rates), max(rates)
+        print(f"| {name:<45} | {median:>6,.0f} | {lowest:>6,.0f} | {highest:>7,.0f} | {spent:>22,.0f} |")
+    ratio = statistics.median(our.rate / their.rate for our, their in zip(ours, theirs, strict=True))
+    load = f"load of the machine {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
+    print(f"ratio {ratio:.1f} (bar: {BAR:g}); {load}")
     sys.exit(ratio < BAR)
 
 
@@ -71,30 +78,56 @@ def build_go_server() -> Path:
     return target
 
 
-def go_command(binary: Path, server: RedisServer, concurrency: int) -> list[str]:
-    return [str(binary), "-redis", f"{server.host}:{server.port}", "-concurrency", str(concurrency)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What one server run gave."""
+
+    rate: float  # tasks a second
+    spent_us: float  # processor time of the server and of Redis, for each task
 
 
-def our_command(server: RedisServer) -> list[str]:
-    return [
+def best(name: str, concurrencies: Sequence[int], run: Callable[[int], Run]) -> int:
+    """The concurrency with the highest rate."""
+    trial = {concurrency: run(concurrency).rate for concurrency in concurrencies}
+    print(f"{name}, trial: " + ", ".join(f"{n}: {rate:,.0f}/s" for n, rate in trial.items()), flush=True)
+    return max(trial, key=lambda n: trial[n])
+
+
+def run_go(server: RedisServer, binary: Path, concurrency: int, tasks: int) -> Run:
+    address = f"{server.host}:{server.port}"
+    return measure(server, [str(binary), "-redis", address, "-concurrency", str(concurrency)], tasks)
+
+
+def run_ours(server: RedisServer, concurrency: int, tasks: int) -> Run:
+    command = [
         *(sys.executable, "-m", "longshore", "worker", "noop_app:app", "--redis", server.url),
-        *("--concurrency", str(OUR_CONCURRENCY), "--log-level", "warning"),
+        *("--concurrency", str(concurrency), "--log-level", "warning"),
     ]
+    return measure(server, command, tasks)
 
 
-def measure(server: RedisServer, command: list[str], tasks: int) -> float:
-    """Tasks a second of one server run."""
+def measure(server: RedisServer, command: list[str], tasks: int) -> Run:
+    """Run a server until the tasks are done."""
     with redis.Redis(port=server.port) as client:
         client.flushall()
         asyncio.run(enqueue(server.url, tasks))
+        redis_pid = client.info("server")["process_id"]
         process = subprocess.Popen(command, cwd=HERE, env={**os.environ, "PYTHONPATH": str(HERE.parent / "worker")})
         try:
             first, started = wait_for(client, tasks // 10, process)
+            spent_before_s = processor_time_s(process.pid) + processor_time_s(redis_pid)
             last, ended = wait_for(client, tasks, process)
+            spent_s = processor_time_s(process.pid) + processor_time_s(redis_pid) - spent_before_s
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=30)
-        return (last - first) / (ended - started)
+        return Run(rate=(last - first) / (ended - started), spent_us=spent_s / (last - first) * 1e6)
+
+
+def processor_time_s(pid: int) -> float:
+    """What a process has used so far, of itself and in the kernel."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def enqueue(url: str, tasks: int) -> None:
