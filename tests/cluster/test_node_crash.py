@@ -147,6 +147,25 @@ def test_a_killed_test_session_takes_its_node_and_pods_along(harness: Harness) -
     assert harness.traces() == []
 
 
+def test_a_start_that_fails_says_why_keeps_every_log_and_leaves_nothing_else(harness: Harness, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "containerd"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho no room for containers\nexit 1\n")
+    broken.chmod(0o755)
+    path = os.pathsep.join([str(broken.parent), os.environ["PATH"]])
+    command = [sys.executable, "-m", "localcluster", "up", "--no-image"]
+    done = subprocess.run(
+        command, env={**harness.environment, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "containerd ended while it started" in done.stderr
+    assert "no room for containers" in done.stderr
+    kept = harness.data / "failed-start"
+    assert f"every log of this start is in {kept}" in done.stderr
+    assert (kept / "containerd.log").read_text() == "no room for containers\n"
+    assert harness.traces() == []
+
+
 @pytest.mark.parametrize("reached", ["sandbox-init", "etcd", "kubelet"])
 def test_a_start_that_was_killed_half_way_can_be_taken_down(harness: Harness, reached: str) -> None:
     record = harness.folder / "pids" / f"{reached}.json"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from localcluster.commands import run
 from localcluster.errors import ClusterError
 from localcluster.locks import FileLock
 from localcluster.processes import ProcessFolder
@@ -81,3 +82,16 @@ def test_a_lock_excludes_others_until_it_is_released(tmp_path: Path) -> None:
     first.release()
     assert second.try_acquire()
     second.release()
+
+
+def test_a_folder_can_be_locked_and_stays_as_it_is(tmp_path: Path) -> None:
+    first, second = FileLock(tmp_path), FileLock(tmp_path)
+    assert first.try_acquire()
+    assert not second.try_acquire()
+    first.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_fails_is_told_with_all_that_it_said() -> None:
+    with pytest.raises(ClusterError, match=r"(?s)failed with 3: .*\nwhat led to it\nwhat went wrong"):
+        run(["sh", "-c", "echo what led to it; echo what went wrong >&2; exit 3"])
