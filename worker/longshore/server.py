@@ -23,6 +23,7 @@ from longshore.runtime.forwarder import Forwarder
 from longshore.runtime.heartbeater import Heartbeater
 from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
+from longshore.runtime.loop_watch import LoopWatch
 from longshore.runtime.processor import Processor
 from longshore.runtime.recoverer import Recoverer
 from longshore.runtime.runner import Runner
@@ -157,6 +158,7 @@ class Server(Service):
             clock=clock,
             outage=self._outage,
         )
+        self._loop_watch = LoopWatch(limit=timing.loop_blocked)
         self._subscriber = Subscriber(
             broker, cancel=self._runner.cancel, timing=timing, outage=self._outage, random=chance
         )
@@ -211,6 +213,7 @@ class Server(Service):
                 until_draining = [duties.create_task(ticker.run()) for ticker in self._until_draining]
                 until_drained = [duties.create_task(ticker.run()) for ticker in self._until_drained]
                 until_drained.append(duties.create_task(self._subscriber.run()))
+                heartbeats.append(duties.create_task(self._loop_watch.run()))
                 processing = duties.create_task(self._processor.run())
                 await self._stop.wait()
                 _cancel(until_draining)

@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Any
 
 from longshore.broker.base import Broker, Leased
@@ -22,6 +23,9 @@ from longshore.runtime.deadlines import Deadlines
 from longshore.runtime.judge import Judge, report
 from longshore.runtime.threads import Threads
 from longshore.runtime.timing import Clock, Timing
+
+_HELD_UP_S = 0.1  # handlers that await give the loop back within milliseconds
+_BREATH_S = 0.01  # for a few round trips; a single turn of the loop is not enough for one
 
 
 class Runner:
@@ -49,6 +53,7 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._threads = Threads(loop=self._loop)
         self._running: set[Attempt] = set()
+        self._begun = 0  # handlers whose code has begun, ever
         self._deadlines = Deadlines(self._running, on_over=self._time_is_up, clock=clock, loop=self._loop)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -74,7 +79,7 @@ class Runner:
             self._idle.clear()
             self._on_load()
         self._running.add(attempt)
-        attempt.task = self._loop.create_task(self._run(attempt, handler))
+        attempt.task = self._loop.create_task(self._run(attempt, handler, monotonic()))
         self._deadlines.watch(attempt, now=now)
 
     def give_back(self, leased: Leased, *, now: datetime) -> None:
@@ -88,11 +93,14 @@ class Runner:
         self._in_flight.add(attempt)
         return attempt
 
-    async def _run(self, attempt: Attempt, handler: Handler) -> None:
+    async def _run(self, attempt: Attempt, handler: Handler, taken_at: float) -> None:
         attempt.stepped = True
         result: Any = None
         error: BaseException | None = None
         try:
+            if monotonic() - taken_at > _HELD_UP_S:
+                await self._breathe()
+            self._begun += 1
             if attempt.interruption is not None:
                 raise asyncio.CancelledError
             args, kwargs = handler.arguments(Context(attempt), attempt.message.payload)
@@ -107,6 +115,19 @@ class Runner:
         except BaseException as raised:  # also SystemExit: a handler does not end the worker
             error = raised
         self._ended(attempt, handler, result, error)
+
+    async def _breathe(self) -> None:
+        """Let others have the event loop for a moment: handlers before this one have held it up.
+
+        All that were begun together have their first step in one turn of the loop. Async handlers that block, though
+        they should not, would keep the heartbeat from extending the leases until the last of them is through. At least
+        one handler begins after each breath.
+        """
+        held_up = True
+        while held_up:
+            since, begun_before = monotonic(), self._begun
+            await asyncio.sleep(_BREATH_S)
+            held_up = monotonic() - since > _HELD_UP_S and self._begun > begun_before
 
     async def _go_on(self, attempt: Attempt, coroutine: Any) -> Any:
         """Run what a plain function has returned: a decorator may hide that its function is async."""

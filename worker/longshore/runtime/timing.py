@@ -37,3 +37,4 @@ class Timing:
     clear_at_stop: timedelta = timedelta(seconds=2)  # for removing a stopped server's keys
     backoff: timedelta = timedelta(seconds=2)  # longest pause between attempts while Redis is away
     stuck: timedelta = timedelta(seconds=60)  # a duty busy with one step for longer is not alive
+    loop_blocked: timedelta = timedelta(seconds=5)  # an event loop that stands still for longer is told of
