@@ -192,9 +192,10 @@ async def test_an_active_task_without_any_lease_is_recovered_at_the_second_look(
 async def test_a_due_task_is_forwarded_and_run(redis_url: str, redis_client: redis.Redis) -> None:
     app = App()
     app.task("later")(lambda: None)
-    async with Client(redis_url) as producer, serving(app, redis_url):
+    async with Client(redis_url) as producer:
         task_id = (await producer.enqueue("later", process_in=1)).message.id
-        assert state(redis_client, task_id) == "scheduled"
+    assert state(redis_client, task_id) == "scheduled"
+    async with serving(app, redis_url):
         await until(lambda: state(redis_client, task_id) is None)
 
 
