@@ -160,7 +160,7 @@ class Scheduler(Service):
             _logger.exception("A step failed; the scheduler goes on", extra={"action": "step_failed"})
             self._forget()
         else:
-            self._outage.succeeded()
+            self._outage.succeeded("scheduler")
 
     async def _step(self) -> None:
         """Stand by, or look at the entries and carry out what is due."""

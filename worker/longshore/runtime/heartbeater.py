@@ -78,7 +78,7 @@ class Heartbeater:
             info = self.info(active_workers=len(running))
             await self._broker.publish_server(info, [self._worker(one) for one in running], now=self._clock())
             self._published = load
-            self._outage.succeeded()
+            self._outage.succeeded("heartbeater")
 
     async def clear(self) -> None:
         """Remove the state."""

@@ -17,29 +17,39 @@ class Outage:
 
     def __init__(self, *, monotonic: Callable[[], float] | None = None) -> None:
         self._monotonic = monotonic or asyncio.get_running_loop().time
-        self._since: float | None = None
+        self._without: set[str] = set()  # duties that got no answer at their last try
+        self._since = 0.0
         self._told: dict[str, float] = {}
         self.ever_reached = False
 
     def failed(self, duty: str, error: BaseException) -> None:
         """A duty met BrokerUnavailable."""
         now = self._monotonic()
-        if self._since is None:
+        if not self._without:
             self._since = now
+        self._without.add(duty)
         if self._due("redis", now):
             _logger.warning(
                 "Redis is unavailable; trying again until it is back",
                 extra={"action": "redis_unavailable", "duty": duty, "error": str(error)},
             )
 
-    def succeeded(self) -> None:
+    def succeeded(self, duty: str) -> None:
         """A duty got its answer."""
         self.ever_reached = True
-        if self._since is not None:
-            seconds = round(self._monotonic() - self._since, 1)
-            self._since = None
-            self._told.pop("redis", None)
-            _logger.info("Redis is back", extra={"action": "redis_back", "seconds": seconds})
+        self.over(duty)
+
+    def over(self, duty: str) -> None:
+        """A duty needs no answer any more, or got one. Redis is back when no duty is without.
+
+        Not when any duty succeeds: Redis may answer some and refuse others, for want of a permission.
+        """
+        if duty in self._without:
+            self._without.discard(duty)
+            if not self._without:
+                self._told.pop("redis", None)
+                seconds = round(self._monotonic() - self._since, 1)
+                _logger.info("Redis is back", extra={"action": "redis_back", "seconds": seconds})
 
     def refused(self, duty: str, error: BaseException) -> None:
         """Redis answered a duty with an error that waiting will not mend, such as a key of another type."""

@@ -118,11 +118,11 @@ class Processor:
                 with self._pulse.working("processor"):
                     taken = await self._acknowledger.take(queue, limit=limit, lease=self._timing.lease)
             except BrokerUnavailable as error:
-                self._outage.failed("processor", error)
+                self._outage.failed(f"queue {queue}", error)
                 await self._back_off()
                 return
             except LongshoreError as error:
-                self._outage.refused(f"processor, queue {queue}", error)
+                self._outage.refused(f"queue {queue}", error)
                 watch.emptied(found=False, may_park=False)
                 continue
             except Exception:
@@ -130,7 +130,7 @@ class Processor:
                 await self._back_off()
                 return
             self._failures = 0
-            self._outage.succeeded()
+            self._outage.succeeded(f"queue {queue}")
             self._take_in(queue, taken)
             if len(taken.leased) + len(taken.unreadable) >= limit:
                 return  # it may have more, so who is next is drawn, or by strict priority begun, anew

@@ -77,12 +77,12 @@ class QueueWatch:
         try:
             ready = await self._broker.wait_for_task(self._queue, timeout=self._park)
         except BrokerUnavailable as error:
-            self._outage.failed("processor", error)
+            self._outage.failed(f"queue {self._queue}", error)
             self._failures += 1
             await asyncio.sleep(backoff_s(self._failures, longest_s=self._longest_s, random=self._random))
             return False
         except LongshoreError as error:
-            self._outage.refused(f"processor, queue {self._queue}", error)
+            self._outage.refused(f"queue {self._queue}", error)
             await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
             return True
         except Exception:
@@ -90,4 +90,5 @@ class QueueWatch:
             await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
             return True
         self._failures = 0
+        self._outage.succeeded(f"queue {self._queue}")
         return ready

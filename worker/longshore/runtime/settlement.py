@@ -46,16 +46,16 @@ class Settlement:
             try:
                 owned = await self._broker.settle(queue, [answer.outcome for answer in valid], now=now)
             except BrokerUnavailable as error:
-                self._outage.failed("acknowledger", error)
+                self._outage.failed(f"queue {queue}", error)
                 left = self._to_try_again(valid)
             except LongshoreError as error:
-                self._outage.refused("acknowledger", error)
+                self._outage.refused(f"queue {queue}", error)
                 left = self._to_try_again(valid)
             except Exception:
                 _logger.exception("Outcomes could not be written", extra={"action": "settle_failed", "queue": queue})
                 left = self._to_try_again(valid)
             else:
-                self._outage.succeeded()
+                self._outage.succeeded(f"queue {queue}")
                 self._conclude(valid, owned)
         self.on_settled()
         return left

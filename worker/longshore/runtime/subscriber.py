@@ -36,7 +36,7 @@ class Subscriber:
                     failures = 0
                     self._cancel(task_id)
             except LongshoreError as error:
-                self._outage.failed("subscriber", error)
+                self._outage.refused("subscriber", error)
             except Exception:
                 _logger.exception("Cancellations are not heard", extra={"action": "subscriber_failed"})
             failures += 1

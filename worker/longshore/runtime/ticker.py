@@ -61,5 +61,6 @@ class Ticker:
         except Exception:
             _logger.exception("A duty failed; it goes on", extra={"action": "duty_failed", "duty": self._duty})
         else:
+            self._outage.over(self._duty)
             return True
         return False
