@@ -1,8 +1,9 @@
 """Starting, remembering and stopping exactly our own processes.
 
 A started process is remembered in a small file with its pid *and* the moment it started, because pids come round again:
-a process is only ever signalled when both still agree. Each one gets its own session, so Ctrl-C in a terminal does not
-reach it.
+a process is only ever signalled when both still agree. It begins when that file is written, and not at all if whoever
+starts it is killed before: so there is none that nobody remembers. Each one gets its own session, so Ctrl-C in a
+terminal does not reach it.
 
 A process may be *tied* to its owner: then the kernel kills it when the owner dies, however the owner dies. Tests tie
 everything; `make cluster` ties nothing, because the cluster must outlive the command. The kernel ties to the thread
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -23,8 +25,11 @@ from pathlib import Path
 
 from localcluster.errors import ClusterError
 
+# What a child waits for on its standard input; the end of input means that nobody is there to say it.
+_BEGIN = b"begin\n"
+_WHEN_TOLD = 'read -r begin && exec "$@" </dev/null'
 # An owner that died before the kernel was asked to watch it is not noticed any more: then the process does not begin.
-_UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
+_UNLESS_ORPHANED = f'test "$PPID" = "$0" && {_WHEN_TOLD}'
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -91,21 +96,25 @@ class ProcessFolder:
         self._pids.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         words = [str(word) for word in argv]
+        if shutil.which(words[0]) is None:
+            raise ClusterError(f"{words[0]} is not installed (needed for {name})")
+        gate = ["sh", "-c", _WHEN_TOLD, "sh"]
         if tied:
-            words = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _UNLESS_ORPHANED, str(os.getpid()), *words]
+            gate = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _UNLESS_ORPHANED, str(os.getpid())]
         with self.log(name).open("ab") as log:
-            try:
-                child = subprocess.Popen(
-                    words,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            except FileNotFoundError as error:
-                raise ClusterError(f"{words[0]} is not installed (needed for {name})") from error
+            child = subprocess.Popen(
+                [*gate, *words],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         _disown(child)
-        return self.adopt(name, child.pid)
+        assert child.stdin is not None
+        with suppress(BrokenPipeError), child.stdin:
+            process = self.adopt(name, child.pid)
+            child.stdin.write(_BEGIN)
+        return process
 
     def adopt(self, name: str, pid: int) -> Process:
         """Remember a process that one of ours started."""

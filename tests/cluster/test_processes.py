@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from handlers.waiting import eventually
 from localcluster.commands import run
 from localcluster.errors import ClusterError
 from localcluster.locks import FileLock
@@ -68,6 +69,23 @@ time.sleep(600)
     while tied.running():
         assert time.monotonic() < deadline, "the tied process outlived its owner"
         time.sleep(0.01)
+
+
+def test_a_process_whose_starter_is_killed_before_it_is_remembered_does_not_begin(tmp_path: Path) -> None:
+    starter = f"""
+import os, pathlib, signal
+from localcluster.processes import ProcessFolder
+class Killed(ProcessFolder):
+    def adopt(self, name, pid):
+        print(pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+Killed(pathlib.Path({str(tmp_path)!r})).start("begun", ["sh", "-c", "echo begun; sleep 600"], tied=False)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", starter], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    eventually(Path("/proc", done.stdout.strip()).exists, False)
+    assert ProcessFolder(tmp_path).log("begun").read_text() == ""
 
 
 def test_a_program_that_is_not_there_is_named(folder: ProcessFolder) -> None:
