@@ -198,7 +198,8 @@ def measure(namespace: Namespace, url: str, client: redis.Redis, wanted: int, po
             if time.monotonic() > busy_until[name] and namespace.replicas(f"{name}-worker") == 0:
                 asyncio.run(burst(url, name))
                 busy_until[name] = time.monotonic() + LONG_S
-        print(f"\r{done} of {wanted} scale-ins with running tasks", end="", flush=True)
+        if sys.stdout.isatty():
+            print(f"\r{done} of {wanted} scale-ins with running tasks", end="", flush=True)
         time.sleep(0.5)
     print()
     for name in names:
