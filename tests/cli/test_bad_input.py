@@ -19,6 +19,12 @@ async def a(): ...
 
 empty = longshore.App()
 number = 7
+
+class Odd:
+    def __getattr__(self, name):
+        raise RuntimeError("not now")
+
+odd = Odd()
 """
 
 
@@ -58,13 +64,21 @@ def project(tmp_path: Path) -> Path:
         (("worker", "shop:app", "--queue", "a,,b"), "'a,,b' has a queue without a name"),
         (("worker", "shop:app", "--queue", "a=1,a=2"), "queue 'a' is given twice"),
         (("worker", "shop:app", "--queue", "a", "--queue", "a"), "queue 'a' is given twice"),
-        (("worker", "shop:app", "--concurrency", "0"), "0 is not in the range x>=1."),
+        (("worker", "shop:app", "--concurrency", "0"), "0 is not in the range 1<=x<=1000000."),
         (("worker", "shop:app", "--shutdown-timeout", "soon"), "'soon' is not a duration; write seconds or units"),
         (("worker", "shop:app", "--health-address", "8081"), "'8081' is not an address; write host:port, or :8081"),
         (("worker", "shop:app", "--log-level", "loud"), "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
         (("worker", "shop:app", "--redis", "http://x"), "redis URL: "),
         (("worker", "shop:app", "--redis", "redis://127.0.0.1:1"), "127.0.0.1:1"),
         (("worker", "shop:app", "--redis", "redis://no-such-host.invalid"), "no-such-host.invalid"),
+        (("worker", "shop:app", "--concurrency", "3000000000"), "3000000000 is not in the range 1<=x<=1000000."),
+        (
+            ("worker", "shop:app", "--queue", "a\udcff=1", "--redis", "redis://x"),
+            "queues: the name 'a\\udcff' is not valid",
+        ),
+        (("worker", "shop:number.real.more"), "application: module 'shop' has no 'number.real.more'"),
+        (("worker", "shop:odd.more"), "application: shop:odd.more: cannot get 'more': RuntimeError: not now ("),
+        (("enqueue", "a", "--payload", '"\udcff"'), "--payload: is not JSON: 'utf-8' codec can't decode"),
         (("enqueue",), "Missing argument 'TYPE'."),
         (("enqueue", " "), "task type: must not be blank"),
         (("enqueue", "a", "--payload", "{"), "--payload: is not JSON: "),

@@ -34,9 +34,10 @@ def test_only_the_queues_asked_for_take_part() -> None:
     [
         ({}, "queues: give at least one queue, e.g. default=1"),
         ({" ": 1}, "queues: a queue name is blank"),
-        ({"a": 0}, "queues: the priority of 'a' is 0; give a whole number from 1"),
-        ({"a": True}, "queues: the priority of 'a' is True; give a whole number from 1"),
-        ({"a": 2**31}, "queues: the priority of 'a' is 2147483648; give a whole number from 1"),
+        ({"\udcff": 1}, "queues: the name '\\udcff' is not valid Unicode"),
+        ({"a": 0}, "queues: the priority of 'a' is 0; give a whole number from 1 to 2147483647"),
+        ({"a": True}, "queues: the priority of 'a' is True; give a whole number from 1 to 2147483647"),
+        ({"a": 2**31}, "queues: the priority of 'a' is 2147483648; give a whole number from 1 to 2147483647"),
     ],
 )
 def test_queues_nobody_could_serve_are_refused_by_name(queues: dict[str, int], problem: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from typing import Any
 
@@ -204,6 +205,8 @@ async def test_a_server_runs_once(redis_url: str) -> None:
     ("options", "problem"),
     [
         ({"concurrency": 0}, "concurrency: is 0; give a whole number from 1"),
+        ({"concurrency": 2**31}, "concurrency: is 2147483648; give a whole number from 1"),
+        ({"shutdown_timeout": math.inf}, "shutdown timeout: is inf; give seconds"),
         ({"queues": {}}, "queues: give at least one queue"),
         ({"shutdown_timeout": -1}, "shutdown timeout: must not be negative"),
         ({"redis": "http://x"}, "redis URL: "),

@@ -37,6 +37,7 @@ from longshore.runtime.timing import Clock, Timing, utc_now
 _logger = logging.getLogger("longshore.server")
 
 DEFAULT_CONCURRENCY = 20
+MOST_CONCURRENT = 1_000_000
 DEFAULT_SHUTDOWN_TIMEOUT = timedelta(seconds=8)  # Asynq's
 DEFAULT_QUEUES: Mapping[str, int] = {"default": 1}
 
@@ -74,10 +75,13 @@ class Server(Service):
         """
         if broker is not None and redis is not None:
             raise InvalidOption("broker", "give either a Redis or a broker, not both")
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise InvalidOption("concurrency", f"is {concurrency!r}; give a whole number from 1")
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MOST_CONCURRENT:
+            raise InvalidOption("concurrency", f"is {concurrency!r}; give a whole number from 1 to {MOST_CONCURRENT}")
         if not isinstance(shutdown_timeout, timedelta):
-            shutdown_timeout = timedelta(seconds=shutdown_timeout)
+            try:
+                shutdown_timeout = timedelta(seconds=shutdown_timeout)
+            except (OverflowError, ValueError) as error:
+                raise InvalidOption("shutdown timeout", f"is {shutdown_timeout!r}; give seconds") from error
         if shutdown_timeout < timedelta(0):
             raise InvalidOption("shutdown timeout", "must not be negative")
         self._timing = timing or Timing()

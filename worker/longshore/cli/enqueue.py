@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -68,7 +69,7 @@ def _payload(given: str | None, *, raw: bool) -> bytes | None:
         elif given.startswith("@"):
             content = Path(given[1:]).read_bytes()
         else:
-            content = given.encode()
+            content = os.fsencode(given)  # the bytes that were written, whatever they are
     except OSError as error:
         raise InvalidOption("--payload", f"cannot read {given[1:]}: {error.strerror}") from error
     if not raw:

@@ -15,7 +15,8 @@ import click
 from longshore.broker.base import RedisSettings
 from longshore.cli.values import Address, Duration, QueuePriorities
 from longshore.errors import InvalidOption
-from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_SHUTDOWN_TIMEOUT
+from longshore.policy.queues import checked_queues
+from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_QUEUES, DEFAULT_SHUTDOWN_TIMEOUT, MOST_CONCURRENT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,7 +96,7 @@ SETTINGS = {
             name="concurrency",
             flag="--concurrency",
             env="LONGSHORE_CONCURRENCY",
-            type=click.IntRange(min=1),
+            type=click.IntRange(1, MOST_CONCURRENT),
             default=DEFAULT_CONCURRENCY,
             help="Tasks to run at once.",
         ),
@@ -167,11 +168,11 @@ def redis_settings(
 
 
 def merged_queues(given: tuple[dict[str, int], ...]) -> dict[str, int]:
-    """The queues of all ``--queue`` flags together. Raises InvalidOption for one that is given twice."""
+    """The queues of all ``--queue`` flags together. Raises InvalidOption for one that is given twice or unusable."""
     queues: dict[str, int] = {}
     for some in given:
         for queue, priority in some.items():
             if queue in queues:
                 raise InvalidOption("--queue", f"queue {queue!r} is given twice")
             queues[queue] = priority
-    return queues or {"default": 1}
+    return checked_queues(queues) if queues else dict(DEFAULT_QUEUES)

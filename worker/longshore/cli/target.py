@@ -24,16 +24,24 @@ def load_app(target: str) -> App:
         raise InvalidOption(_FIELD, f"{target!r} does not name one; write MODULE:APP, such as shop.tasks:app")
     found: object = _import(module_name)
     for name in attribute.split("."):
-        if not hasattr(found, name):
-            apps = ", ".join(sorted(key for key, value in vars(found).items() if isinstance(value, App)))
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            apps = ", ".join(sorted(key for key, value in _content(found).items() if isinstance(value, App)))
             hint = f"; it has: {apps}" if apps else ""
-            raise InvalidOption(_FIELD, f"module {module_name!r} has no {attribute!r}{hint}")
-        found = getattr(found, name)
+            raise InvalidOption(_FIELD, f"module {module_name!r} has no {attribute!r}{hint}") from error
+        except Exception as error:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InvalidOption(_FIELD, f"{target}: cannot get {name!r}: {text}{_place(error)}") from error
     if not isinstance(found, App):
         raise InvalidOption(_FIELD, f"{target} is of type {type(found).__name__}, not a longshore.App")
     if not found.patterns:
         raise InvalidOption(_FIELD, f"{target} has no handlers; register some with @app.task(…)")
     return found
+
+
+def _content(found: object) -> dict[str, object]:
+    return found.__dict__ if hasattr(found, "__dict__") else {}
 
 
 def _import(name: str) -> ModuleType:

@@ -7,6 +7,8 @@ from random import Random
 
 from longshore.errors import InvalidOption
 
+_MOST = 2**31 - 1  # a server publishes priorities as int32
+
 
 def strict_order(queues: Mapping[str, int]) -> tuple[str, ...]:
     """Queues by descending priority; equals in the order given."""
@@ -37,6 +39,12 @@ def checked_queues(queues: Mapping[str, int]) -> dict[str, int]:
     for queue, priority in queues.items():
         if not queue.strip():
             raise InvalidOption("queues", "a queue name is blank")
-        if isinstance(priority, bool) or not isinstance(priority, int) or not 1 <= priority <= 2**31 - 1:
-            raise InvalidOption("queues", f"the priority of {queue!r} is {priority!r}; give a whole number from 1")
+        try:
+            queue.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidOption("queues", f"the name {queue!r} is not valid Unicode") from error
+        if isinstance(priority, bool) or not isinstance(priority, int) or not 1 <= priority <= _MOST:
+            raise InvalidOption(
+                "queues", f"the priority of {queue!r} is {priority!r}; give a whole number from 1 to {_MOST}"
+            )
     return dict(queues)
