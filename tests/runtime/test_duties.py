@@ -76,6 +76,23 @@ async def test_a_server_publishes_itself_and_its_running_tasks_and_leaves_nothin
     assert not redis_client.keys("asynq:servers:*")
 
 
+async def test_no_more_than_the_beginning_of_a_large_payload_is_published(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    release = asyncio.Event()
+
+    @app.task("hold")
+    async def hold() -> None:
+        await release.wait()
+
+    async with Client(redis_url) as producer, serving(app, redis_url) as server:
+        await producer.enqueue("hold", b"x" * 1_000_000)
+        [worker] = await until(lambda: published(redis_client, server.server_id)[1], "the running task")
+        release.set()
+    assert worker.payload == b"x" * 10_000
+
+
 async def test_becoming_busy_or_idle_is_published_ahead_of_the_next_beat(
     redis_url: str, redis_client: redis.Redis
 ) -> None:

@@ -14,6 +14,10 @@ from longshore.runtime.timing import Clock, Timing
 
 _LEASES_A_CALL = 1000
 
+# Bytes of a running task's payload that are published. Asynq publishes all of it every five seconds, for each task; the
+# whole lies in the task itself. Readers take whatever is there.
+_PAYLOAD_SHOWN = 10_000
+
 
 class Heartbeater:
     """``tick`` is the regular beat; ``announce`` an early one, when the server turned from idle to busy or back.
@@ -109,7 +113,7 @@ class Heartbeater:
             server_id=self._server_id,
             task_id=attempt.message.id,
             task_type=attempt.message.type,
-            payload=attempt.message.payload or b"",
+            payload=(attempt.message.payload or b"")[:_PAYLOAD_SHOWN],
             queue=attempt.message.queue,
             started_at=attempt.started_at,
             deadline=attempt.deadline,
