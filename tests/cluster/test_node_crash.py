@@ -83,7 +83,7 @@ class Harness:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                words = (entry / "cmdline").read_text().replace("\0", " ")
+                words = (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
                 groups = (entry / "cgroup").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue
