@@ -210,6 +210,26 @@ async def test_a_cancelled_call_does_not_mix_up_the_replies_of_later_ones() -> N
         await broker.aclose()
 
 
+async def test_a_call_cancelled_at_any_of_its_steps_leaves_no_connection_open(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    before = len(redis_client.client_list())
+    for steps in range(12):
+        broker = _connect(redis_url)
+        await broker.ping()  # a connection that lies idle, for the next call to take
+        call = asyncio.create_task(broker.ping())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await broker.aclose()
+    for _ in range(1000):  # Redis notices a closed connection a moment later
+        if len(redis_client.client_list()) == before:
+            break
+        await asyncio.sleep(0.01)
+    assert len(redis_client.client_list()) == before
+
+
 async def test_hundreds_of_calls_at_once_share_a_few_connections(
     broker: RedisBroker, redis_client: redis.Redis
 ) -> None:
