@@ -46,6 +46,18 @@ async def serving(app: App, url: str | RedisSettings, **options: Any) -> AsyncIt
         yield server
 
 
+def holding() -> tuple[App, asyncio.Event]:
+    """An application whose "hold" tasks run until the event is set."""
+    app = App()
+    release = asyncio.Event()
+
+    @app.task("hold")
+    async def hold() -> None:
+        await release.wait()
+
+    return app, release
+
+
 async def until(condition: Callable[[], Any], what: str = "the condition") -> Any:
     """Wait until it holds; its value."""
     give_up_at = time.monotonic() + PATIENCE_S

@@ -14,7 +14,7 @@ from longshore import App, Client, Context, Inspector
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.testing import new_message
-from runtime.harness import containers, counters, message, quick, serving, state, until
+from runtime.harness import containers, counters, holding, message, quick, serving, state, until
 
 HOST = socket.gethostname()
 RARELY = timedelta(hours=1)
@@ -29,13 +29,7 @@ def published(client: redis.Redis, server_id: str) -> tuple[ServerInfo | None, l
 async def test_a_server_publishes_itself_and_its_running_tasks_and_leaves_nothing(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     queues = {"critical": 6, "default": 3}
     async with (
         Client(redis_url) as producer,
@@ -79,13 +73,7 @@ async def test_a_server_publishes_itself_and_its_running_tasks_and_leaves_nothin
 async def test_no_more_than_the_beginning_of_a_large_payload_is_published(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     async with Client(redis_url) as producer, serving(app, redis_url) as server:
         await producer.enqueue("hold", b"x" * 1_000_000)
         [worker] = await until(lambda: published(redis_client, server.server_id)[1], "the running task")
@@ -96,12 +84,7 @@ async def test_no_more_than_the_beginning_of_a_large_payload_is_published(
 async def test_becoming_busy_or_idle_is_published_ahead_of_the_next_beat(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
+    app, release = holding()
 
     def busy(server_id: str) -> int | None:
         info = published(redis_client, server_id)[0]
@@ -116,13 +99,7 @@ async def test_becoming_busy_or_idle_is_published_ahead_of_the_next_beat(
 
 
 async def test_leases_of_running_tasks_are_extended(redis_url: str, redis_client: redis.Redis) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     async with Client(redis_url) as producer, serving(app, redis_url, timing=quick(lease=timedelta(seconds=3))):
         task_id = (await producer.enqueue("hold")).message.id
         first = await until(lambda: redis_client.zscore(keys.lease("default"), task_id))

@@ -14,7 +14,7 @@ from longshore import App, Client, RedisSettings, Server
 from longshore.errors import InvalidOption
 from longshore.runtime.health import HealthServer, Probe
 from longshore.testing import RedisServer
-from runtime.harness import PATIENCE_S, QUICK, quick, serving, until
+from runtime.harness import PATIENCE_S, QUICK, holding, quick, serving, until
 
 LOCAL = ("127.0.0.1", 0)
 
@@ -104,13 +104,7 @@ async def test_a_worker_is_ready_once_redis_was_reached_and_stays_so_while_it_is
 
 
 async def test_a_draining_worker_stays_ready_and_alive(redis_url: str, redis_client: redis.Redis) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     async with Client(redis_url) as producer, serving(app, redis_url, health_address=LOCAL) as server:
         await producer.enqueue("hold")
         await until(lambda: server.running == 1)

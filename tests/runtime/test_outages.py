@@ -13,7 +13,7 @@ from longshore import App, Client, RedisSettings, Task
 from longshore.protocol import keys
 from longshore.runtime.timing import Timing
 from longshore.testing import RedisServer
-from runtime.harness import counters, quick, serving, state, until
+from runtime.harness import counters, holding, quick, serving, state, until
 
 
 @pytest.fixture
@@ -120,13 +120,7 @@ async def test_no_task_is_lost_or_done_twice_when_redis_freezes_under_load(
 async def test_an_outcome_that_could_not_be_written_is_written_when_redis_is_back(
     own_redis: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     settings = RedisSettings(url=own_redis.url, timeout=timedelta(seconds=0.3))
     async with Client(own_redis.url) as producer, serving(app, settings) as server:
         task_id = (await producer.enqueue("hold")).message.id
@@ -142,13 +136,7 @@ async def test_an_outcome_that_could_not_be_written_is_written_when_redis_is_bac
 async def test_outcomes_that_a_frozen_redis_does_not_take_before_the_end_are_told(
     own_redis: RedisServer, client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     timing = quick(settle_at_stop=timedelta(seconds=0.3), clear_at_stop=timedelta(seconds=0.1))
     async with Client(own_redis.url) as producer, serving(app, own_redis.url, timing=timing) as server:
         await producer.enqueue("hold")
@@ -162,12 +150,7 @@ async def test_outcomes_that_a_frozen_redis_does_not_take_before_the_end_are_tol
 
 
 async def test_a_server_stops_in_bounded_time_while_redis_is_away(own_redis: RedisServer, client: redis.Redis) -> None:
-    app = App()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await asyncio.sleep(3600)
-
+    app, _ = holding()
     async with Client(own_redis.url) as producer, serving(app, own_redis.url, shutdown_timeout=0.2) as server:
         await producer.enqueue("hold")
         await until(lambda: server.running == 1)

@@ -13,7 +13,7 @@ import redis
 from longshore import App, Client, Context, Server, Task
 from longshore.errors import InvalidOption
 from longshore.protocol import codec, keys
-from runtime.harness import QUICK, containers, counters, message, quick, serving, state, until
+from runtime.harness import QUICK, containers, counters, holding, message, quick, serving, state, until
 
 
 async def started(app: App, url: str, **options: Any) -> Server:
@@ -25,13 +25,7 @@ async def started(app: App, url: str, **options: Any) -> Server:
 async def test_a_draining_server_takes_nothing_more_and_lets_running_tasks_end(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await release.wait()
-
+    app, release = holding()
     async with Client(redis_url) as producer:
         server = await started(app, redis_url, health_address=("127.0.0.1", 0))
         running = (await producer.enqueue("hold")).message.id
@@ -88,12 +82,7 @@ async def test_what_does_not_end_in_time_is_cancelled_and_is_the_next_to_be_take
 async def test_a_second_signal_does_not_wait_for_the_shutdown_timeout(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    app = App()
-
-    @app.task("hold")
-    async def hold() -> None:
-        await asyncio.sleep(3600)
-
+    app, _ = holding()
     async with Client(redis_url) as producer:
         server = await started(app, redis_url, shutdown_timeout=3600)
         task_id = (await producer.enqueue("hold")).message.id
