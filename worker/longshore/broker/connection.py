@@ -136,10 +136,11 @@ class RedisConnection:
     async def aclose(self) -> None:
         """Close every connection; whatever is under way fails. Idempotent."""
         self._closed = True
-        connections = [*self._idle, *self._busy]
-        self._idle.clear()
-        for connection in connections:
+        idle, self._idle = self._idle, []
+        for connection in [*self._busy]:
             await connection.disconnect(nowait=True)
+        # TLS takes a few turns of the loop to say goodbye, and the caller may end the loop after this.
+        await asyncio.gather(*(connection.disconnect() for connection in idle), return_exceptions=True)
 
     async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         packed = b"".join(map(_pack, commands))
