@@ -8,6 +8,7 @@ import socket
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 import redis
 
 from longshore import App, Client, Context, Inspector
@@ -129,6 +130,23 @@ async def test_a_lost_lease_ends_the_handler_and_writes_nothing(redis_url: str, 
         assert containers(redis_client, task_id) == {"active", "lease"}
         assert message(redis_client, task_id).error is None
     assert counters(redis_client) == (0, 0)
+
+
+async def test_an_outcome_that_comes_after_the_lease_is_not_written(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By then the task may run elsewhere."""
+    app, release = holding()
+    timing = quick(lease=timedelta(seconds=1), heartbeat=RARELY, recover=RARELY)
+    async with Client(redis_url) as producer, serving(app, redis_url, timing=timing) as server:
+        task_id = (await producer.enqueue("hold")).message.id
+        await until(lambda: server.running == 1)
+        await asyncio.sleep(2)
+        release.set()
+        await until(lambda: server.running == 0)
+    assert containers(redis_client, task_id) == {"active", "lease"}
+    assert counters(redis_client) == (0, 0)
+    assert "outcome_too_late" in [getattr(record, "action", "") for record in caplog.records]
 
 
 def orphan(client: redis.Redis, task_id: str, *, lease_ended_ago_s: float | None, **fields: object) -> None:

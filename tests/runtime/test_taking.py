@@ -174,6 +174,30 @@ async def test_a_queue_that_redis_refuses_does_not_stop_the_others(redis_url: st
         await until(lambda: state(redis_client, other_id, "broken") is None)
 
 
+async def test_a_redis_that_takes_no_outcomes_does_not_make_a_worker_collect_tasks_without_end(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    ran: Counter[int] = Counter()
+
+    @app.task("n")
+    async def n(payload: int) -> None:
+        ran[payload] += 1
+
+    async with Client(redis_url) as producer:
+        await producer.enqueue_many([Task("n", number, retention=60) for number in range(50)])
+    redis_client.set(keys.completed("default"), "not a set")
+    async with serving(app, redis_url, concurrency=2):
+        await until(lambda: len(ran) > 2)
+        await asyncio.sleep(1)
+        # four times the slots may wait to be written, and the slots themselves
+        assert redis_client.llen(keys.active("default")) == len(ran) <= 2 * (4 + 1) + 1
+        redis_client.delete(keys.completed("default"))
+        await until(lambda: not redis_client.exists(keys.pending("default"), keys.active("default")))
+    assert ran == dict.fromkeys(range(50), 1)
+    assert redis_client.zcard(keys.completed("default")) == 50
+
+
 async def test_a_busy_server_writes_outcomes_and_takes_tasks_in_one_round_trip(
     redis_url: str, redis_client: redis.Redis
 ) -> None:

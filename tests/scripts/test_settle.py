@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from longshore.broker.base import Archive, Complete, Done, Outcome, Requeue, Retry
+from longshore.broker.base import Archive, Complete, Dequeued, Done, Outcome, Requeue, Retry
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import WrongType
 from longshore.protocol import codec, keys
@@ -147,11 +147,36 @@ async def test_outcomes_are_written_and_the_next_tasks_taken_in_one_round_trip(
     again = replace(failed, retried=1)
     outcomes: list[Outcome] = [Done(message=gone), Retry(message=again, retry_at=_NOW + _DAY), Done(message=mine)]
     settled, taken = await broker.settle_and_dequeue("default", outcomes, limit=2, now=_NOW, lease=_DAY)
+    assert isinstance(taken, Dequeued)
     # a script's first call may be repeated with its text; the question itself is a read, too
     assert redis_client.info("stats")["total_reads_processed"] - reads <= 3
     assert settled == [False, True, True]
     assert [leased.message for leased in taken.leased] == [following]
     assert redis_client.lrange(keys.active("default"), 0, -1) == [b"following"]
+
+
+async def test_outcomes_that_are_refused_do_not_lose_the_tasks_taken_on_the_way(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    mine, following = new_message(id="mine", retention=_DAY), new_message(id="following")
+    seed_keyspace(redis_client, queue_content(active=_active(mine), pending=[following]))
+    redis_client.set(keys.completed("default"), "not a set")
+    outcome = Complete(message=replace(mine, completed_at=_NOW))
+    settled, taken = await broker.settle_and_dequeue("default", [outcome], limit=2, now=_NOW, lease=_DAY)
+    assert isinstance(settled, WrongType)
+    assert isinstance(taken, Dequeued)
+    assert [leased.message for leased in taken.leased] == [following]
+
+
+async def test_tasks_that_cannot_be_taken_do_not_hide_what_became_of_outcomes(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    mine = new_message(id="mine")
+    seed_keyspace(redis_client, queue_content(active=_active(mine)))
+    redis_client.set(keys.pending("default"), "not a list")
+    exchange = await broker.settle_and_dequeue("default", [Done(message=mine)], limit=2, now=_NOW, lease=_DAY)
+    assert exchange.settled == [True]
+    assert isinstance(exchange.taken, WrongType)
 
 
 async def test_settling_nothing_is_nothing(broker: RedisBroker) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from longshore.errors import InvalidData
 from longshore.protocol.messages import (
     SchedulerEnqueueEvent,
     SchedulerEntry,
@@ -106,6 +107,13 @@ class Requeue:
 Outcome = Done | Complete | Retry | Archive | Requeue
 
 
+class Exchange(NamedTuple):
+    """What settling and taking in one round trip brought; each fails by itself, when a key in its way is not ours."""
+
+    settled: list[bool] | InvalidData  # as ``settle`` answers
+    taken: Dequeued | InvalidData
+
+
 class Broker(Protocol):
     """A Redis that speaks Asynq's protocol."""
 
@@ -130,8 +138,8 @@ class Broker(Protocol):
 
     async def settle_and_dequeue(
         self, queue: str, outcomes: Sequence[Outcome], *, limit: int, now: datetime, lease: timedelta
-    ) -> tuple[list[bool], Dequeued]:
-        """``settle`` and ``dequeue`` in one round trip. When either fails it raises, whatever became of the other."""
+    ) -> Exchange:
+        """``settle`` and ``dequeue`` in one round trip."""
 
     async def wait_for_task(self, queue: str, *, timeout: timedelta) -> bool:
         """Park until the queue has a pending task (True) or the time is over (False). Takes nothing, changes nothing.

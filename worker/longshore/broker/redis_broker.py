@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from longshore.broker.base import Dequeued, EnqueueResult, Leased, NewTask, Outcome, RedisSettings, Unreadable
+from longshore.broker.base import Dequeued, EnqueueResult, Exchange, Leased, NewTask, Outcome, RedisSettings, Unreadable
 from longshore.broker.connection import Command, RedisConnection
 from longshore.broker.creation import creation_command, portions
 from longshore.broker.limits import MOST_AT_ONCE
@@ -87,7 +87,10 @@ class RedisBroker:
     # -- a worker server's taking and giving back --------------------------------------------------------------------
 
     async def dequeue(self, queue: str, *, limit: int, now: datetime, lease: timedelta) -> Dequeued:
-        return (await self.settle_and_dequeue(queue, (), limit=limit, now=now, lease=lease))[1]
+        taken = (await self.settle_and_dequeue(queue, (), limit=limit, now=now, lease=lease)).taken
+        if isinstance(taken, InvalidData):
+            raise taken
+        return taken
 
     async def settle(self, queue: str, outcomes: Sequence[Outcome], *, now: datetime) -> list[bool]:
         commands, positions = settlement_commands(queue, outcomes, now)
@@ -95,15 +98,21 @@ class RedisBroker:
 
     async def settle_and_dequeue(
         self, queue: str, outcomes: Sequence[Outcome], *, limit: int, now: datetime, lease: timedelta
-    ) -> tuple[list[bool], Dequeued]:
+    ) -> Exchange:
         names = queue_names(queue)
         expires_at_s = codec.unix_seconds(now + lease)
         commands, positions = settlement_commands(queue, outcomes, now)
         commands.append((DEQUEUE, 4, *names.dequeue, min(limit, MOST_AT_ONCE), expires_at_s, names.task_prefix))
-        *replies, taken = await self.connection.run(commands)
-        return settled(replies, positions, len(outcomes)), await self._dequeued(queue, taken, expires_at_s, now)
+        *replies, taken = await self.connection.run_each(commands)
+        refused = next((reply for reply in replies if isinstance(reply, InvalidData)), None)
+        return Exchange(
+            settled=refused or settled(replies, positions, len(outcomes)),
+            taken=await self._dequeued(queue, taken, expires_at_s, now),
+        )
 
-    async def _dequeued(self, queue: str, reply: Any, expires_at_s: int, now: datetime) -> Dequeued:
+    async def _dequeued(self, queue: str, reply: Any, expires_at_s: int, now: datetime) -> Dequeued | InvalidData:
+        if isinstance(reply, InvalidData):
+            return reply
         if reply == 0:
             return _NOTHING
         if reply == -1:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from longshore.broker.base import Broker, Dequeued, Outcome, Requeue
-from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.errors import BrokerUnavailable, InvalidData, LongshoreError
 from longshore.runtime.attempt import Attempt, InFlight
 from longshore.runtime.outage import Outage
 from longshore.runtime.timing import Clock
@@ -71,7 +71,7 @@ class Settlement:
     ) -> Dequeued:
         """Carry out the answers and take up to ``limit`` tasks of their queue in one call.
 
-        Raises what the broker raises, after ``leave`` was given the answers to try again.
+        ``leave`` is given the answers to try again. Raises what the broker raises about the taking.
         """
         now = self._clock()
         valid = self._still_ours(answers, now)
@@ -81,7 +81,13 @@ class Settlement:
         except BaseException:
             leave(self._to_try_again(valid))
             raise
-        self._conclude(valid, owned)
+        if isinstance(owned, InvalidData):
+            self._outage.refused(f"queue {queue}", owned)
+            leave(self._to_try_again(valid))
+        else:
+            self._conclude(valid, owned)
+        if isinstance(taken, InvalidData):
+            raise taken
         return taken
 
     def _still_ours(self, answers: Sequence[Answer], now: datetime) -> list[Answer]:
