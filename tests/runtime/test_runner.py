@@ -41,11 +41,16 @@ def verdicts() -> Verdicts:
 
 
 @pytest.fixture
-async def runner(app: App, verdicts: Verdicts) -> Runner:
+def in_flight() -> InFlight:
+    return InFlight()
+
+
+@pytest.fixture
+async def runner(app: App, verdicts: Verdicts, in_flight: InFlight) -> Runner:
     return Runner(
         RedisBroker.connect(RedisSettings()),  # asked for nothing
         find_handler=app.handler,
-        in_flight=InFlight(),
+        in_flight=in_flight,
         judge=verdicts,  # type: ignore[arg-type]
         on_load=lambda: None,
         timing=Timing(),
@@ -101,4 +106,28 @@ async def test_a_handler_is_judged_once_whatever_interrupts_it_meanwhile(
     [(task_id, why, error)] = verdicts.told
     assert (task_id, why) == ("a", Interruption.CANCELLED)
     assert isinstance(error, asyncio.CancelledError)
+    runner.close()
+
+
+async def test_a_lost_lease_outranks_what_interrupted_the_handler_before(
+    app: App, runner: Runner, verdicts: Verdicts, in_flight: InFlight
+) -> None:
+    """Nothing may be written for it, so no cancellation under way may end in a retry."""
+
+    @app.task("n")
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(3600)
+
+    runner.begin(leased("a"), now=utc_now())
+    await asyncio.sleep(0.05)
+    runner.cancel("a")
+    await asyncio.sleep(0.05)
+    assert runner.running == 1
+    runner.lose(next(iter(in_flight)))
+    await asyncio.wait_for(runner.wait_until_idle(), 20)
+    assert [(task_id, why) for task_id, why, _ in verdicts.told] == [("a", Interruption.LEASE_LOST)]
+    assert len(in_flight) == 0
     runner.close()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import redis
 
 from longshore import App, Client, Context, Server, Task
-from longshore.errors import InvalidOption
+from longshore.broker.base import Exchange, Outcome, RedisSettings, Requeue
+from longshore.broker.connection import RedisConnection
+from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import BrokerUnavailable, InvalidOption
 from longshore.protocol import codec, keys
-from runtime.harness import QUICK, containers, counters, holding, message, quick, serving, state, until
+from runtime.harness import QUICK, containers, counters, holding, message, serving, state, until
 
 
 async def started(app: App, url: str, **options: Any) -> Server:
@@ -142,6 +147,78 @@ async def test_a_handler_that_finishes_when_told_to_end_has_done_its_task(
     assert containers(redis_client, task_id) == (set() if returns else {"pending"})
 
 
+class SlowToAnswer(RedisBroker):
+    """Has taken tasks for a while before it says so."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        super().__init__(connection)
+        self.has_taken = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def settle_and_dequeue(self, queue: str, *args: Any, **options: Any) -> Exchange:
+        exchange = await super().settle_and_dequeue(queue, *args, **options)
+        self.has_taken.set()
+        await self.may_answer.wait()
+        return exchange
+
+
+async def test_tasks_that_were_being_taken_when_the_server_stopped_go_back_in_their_order(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    ran: list[str] = []
+
+    @app.task("n")
+    async def n(ctx: Context) -> None:
+        ran.append(ctx.task_id)
+
+    broker = SlowToAnswer.connect(RedisSettings(url=redis_url))
+    async with Client(redis_url) as producer:
+        ids = [(await producer.enqueue("n")).message.id for _ in range(4)]
+    server = Server(app, broker=broker, concurrency=4, timing=QUICK)
+    await server.start()
+    await broker.has_taken.wait()
+    server.shutdown()
+    await asyncio.sleep(0.1)
+    broker.may_answer.set()
+    await server.wait()
+    await broker.aclose()
+    assert ran == []
+    # the tail is taken first
+    assert redis_client.lrange(keys.pending("default"), 0, -1) == [one.encode() for one in reversed(ids)]
+    assert not redis_client.exists(keys.active("default"), keys.lease("default"))
+
+
+class LosesTheReply(RedisBroker):
+    """Carries out what shall go back, hands it to another worker, and then does not know that it did."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        super().__init__(connection)
+        self.tries = 0
+
+    async def settle(self, queue: str, outcomes: Sequence[Outcome], *, now: datetime) -> list[bool]:
+        if not any(isinstance(outcome, Requeue) for outcome in outcomes):
+            return await super().settle(queue, outcomes, now=now)
+        self.tries += 1
+        await super().settle(queue, outcomes, now=now)
+        await super().dequeue(queue, limit=1, now=now, lease=timedelta(minutes=1))
+        raise BrokerUnavailable("the reply was lost")
+
+
+async def test_a_task_is_put_back_once_and_never_taken_from_the_next_worker(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app, _ = holding()
+    broker = LosesTheReply.connect(RedisSettings(url=redis_url))
+    async with Client(redis_url) as producer:
+        task_id = (await producer.enqueue("hold")).message.id
+    async with Server(app, broker=broker, concurrency=1, shutdown_timeout=0, timing=QUICK) as server:
+        await until(lambda: server.running == 1)
+    await broker.aclose()
+    assert broker.tries == 1
+    assert containers(redis_client, task_id) == {"active", "lease"}
+
+
 async def test_outcomes_under_way_are_written_before_the_server_ends(redis_url: str, redis_client: redis.Redis) -> None:
     app = App()
     app.task("quick")(lambda: None)
@@ -206,22 +283,3 @@ def test_options_that_cannot_be_used_are_refused_by_name(options: dict[str, Any]
     with pytest.raises(InvalidOption) as refused:
         Server(App(), **options)
     assert str(refused.value).startswith(problem)
-
-
-async def test_no_slot_is_lost_to_a_handler_that_is_cancelled_before_its_first_step(
-    redis_url: str, redis_client: redis.Redis
-) -> None:
-    app = App()
-
-    @app.task("noop")
-    async def noop() -> None: ...
-
-    async with Client(redis_url) as producer:
-        await producer.enqueue_many([Task("noop") for _ in range(500)])
-        server = await started(app, redis_url, shutdown_timeout=0, timing=quick())
-        await until(lambda: counters(redis_client)[0] > 0)
-        server.shutdown()
-        server.shutdown()
-        await asyncio.wait_for(server.wait(), 30)
-    assert not redis_client.exists(keys.active("default"), keys.lease("default"))
-    assert counters(redis_client)[0] + redis_client.llen(keys.pending("default")) == 500

@@ -2,14 +2,14 @@
 
 Most attempts end long before they would need a timer, and making and cancelling one costs as much as a short handler
 does. So nothing is done for each: every now and then those that run are looked at, and the ones whose time is nearly up
-get a timer.
+get a timer. A deadline that is over before the first look is seen then, a quarter of a second late.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from longshore.runtime.attempt import Attempt
 from longshore.runtime.timing import Clock
@@ -19,7 +19,7 @@ _NEARLY_UP = 2 * _LOOK  # so that no deadline passes between two looks
 
 
 class Deadlines:
-    """Calls ``on_over`` once for each watched attempt that runs at its deadline and was not interrupted before."""
+    """Calls ``on_over`` once for each attempt that runs at its deadline and was not interrupted before."""
 
     def __init__(
         self,
@@ -36,10 +36,8 @@ class Deadlines:
         self._loop = loop
         self._next_look: asyncio.TimerHandle | None = None
 
-    def watch(self, attempt: Attempt, *, now: datetime) -> None:
-        """From now on, which must be before its deadline."""
-        if attempt.deadline - now < _NEARLY_UP:
-            self._set_timer(attempt)
+    def watch(self) -> None:
+        """Somebody runs: look now and then, until nobody does."""
         if self._next_look is None:
             self._next_look = self._loop.call_later(_LOOK.total_seconds(), self._look)
 

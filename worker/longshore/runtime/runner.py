@@ -80,7 +80,7 @@ class Runner:
             self._on_load()
         self._running.add(attempt)
         attempt.task = self._loop.create_task(self._run(attempt, handler, monotonic()))
-        self._deadlines.watch(attempt, now=now)
+        self._deadlines.watch()
 
     def give_back(self, leased: Leased, *, now: datetime) -> None:
         """Put a task back that was taken but shall not be run any more."""
