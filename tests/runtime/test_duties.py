@@ -7,13 +7,18 @@ import os
 import socket
 import time
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 import redis
 
 from longshore import App, Client, Context, Inspector
+from longshore.broker.base import RedisSettings
+from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
+from longshore.runtime.recoverer import Recoverer
+from longshore.runtime.timing import Timing, utc_now
 from longshore.testing import new_message
 from runtime.harness import containers, counters, holding, message, quick, serving, state, until
 
@@ -193,12 +198,20 @@ async def test_a_task_that_keeps_killing_its_workers_waits_and_is_archived_in_th
 async def test_an_active_task_without_any_lease_is_recovered_at_the_second_look(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
-    app = App()
-    app.task("orphan")(lambda: None)
+    """At the first it may be in the middle of something; with a lease in between it is begun anew."""
     orphan(redis_client, "bare", lease_ended_ago_s=None)
-    async with serving(app, redis_url):
-        await until(lambda: state(redis_client, "bare") is None)
-    assert counters(redis_client) == (2, 1)
+    broker = RedisBroker.connect(RedisSettings(url=redis_url))
+    recoverer = Recoverer(broker, queues=["default"], timing=Timing(), clock=utc_now, random=Random(1))
+    await recoverer.tick()
+    assert state(redis_client, "bare") == "active"
+    redis_client.zadd(keys.lease("default"), {"bare": int(time.time())})
+    await recoverer.tick()
+    redis_client.zrem(keys.lease("default"), "bare")
+    await recoverer.tick()
+    assert state(redis_client, "bare") == "active"
+    await recoverer.tick()
+    assert state(redis_client, "bare") == "retry"
+    await broker.aclose()
 
 
 async def test_a_due_task_is_forwarded_and_run(redis_url: str, redis_client: redis.Redis) -> None:
