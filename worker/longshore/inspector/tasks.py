@@ -1,0 +1,108 @@
+"""Single tasks: listed, looked at, run, archived, deleted, cancelled."""
+
+from __future__ import annotations
+
+from longshore.broker.limits import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT
+from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, READ_TASK, RUN_TASK, Script
+from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState
+from longshore.inspector.connected import Connected
+from longshore.inspector.reading import CONTAINERS, is_registered, state_of, stored_state, task_info
+from longshore.protocol import codec, keys
+from longshore.protocol.snapshots import TaskInfo
+from longshore.protocol.states import TaskState
+
+
+class Tasks(Connected):
+    """The inspector's view of single tasks."""
+
+    async def list_tasks(
+        self, queue: str, state: TaskState | str, *, page: int = 1, size: int = 30, group: str | None = None
+    ) -> tuple[TaskInfo, ...]:
+        """One page of the tasks in a state: pending and active oldest first, the others by time, earliest first.
+
+        ``page`` counts from 1, ``size`` is 1 to 1,000. ``group`` is needed for aggregating tasks, which wait in groups.
+        Tasks whose content cannot be read are left out. Raises QueueNotFound.
+        """
+        state = state_of(state)
+        if page < 1:
+            raise InvalidOption("page", "must be 1 or more")
+        if not 1 <= size <= MOST_AT_ONCE:
+            raise InvalidOption("size", f"must be from 1 to {MOST_AT_ONCE}")
+        if (state is TaskState.AGGREGATING) != (group is not None):
+            raise InvalidOption("group", "is needed for aggregating tasks, and for no others")
+        container = keys.group(queue, group) if group is not None else CONTAINERS[state](queue)
+        now = self._clock()
+        arguments = ((page - 1) * size, size, keys.task_prefix(queue), codec.unix_seconds(now))
+        exists, rows = await self._redis.run(
+            [is_registered(queue), (LIST_TASKS, 2, container, keys.lease(queue), *arguments)]
+        )
+        if not exists:
+            raise QueueNotFound(queue)
+        tasks = []
+        for _, data, result, score, lapsed in rows:
+            try:
+                tasks.append(task_info(data, state, result, score, lapsed, now))
+            except InvalidData:
+                continue
+        return tuple(tasks)
+
+    async def task(self, queue: str, task_id: str) -> TaskInfo:
+        """One task. Raises TaskNotFound, and InvalidData when its content cannot be read."""
+        now = self._clock()
+        reply = await self._redis.call(
+            READ_TASK,
+            [keys.task(queue, task_id), keys.lease(queue)],
+            [task_id, keys.queue_prefix(queue), codec.unix_seconds(now)],
+        )
+        if reply is None:
+            raise TaskNotFound(queue, task_id)
+        data, state, result, score, lapsed = reply
+        return task_info(data, stored_state(state), result, score, lapsed, now)
+
+    async def run_task(self, queue: str, task_id: str) -> bool:
+        """Make a task pending now, whatever it waits for. False when it is pending already.
+
+        Raises TaskNotFound, and WrongState when it is active.
+        """
+        now_ns = codec.unix_nanoseconds(self._clock())
+        names = [keys.task(queue, task_id), keys.pending(queue), keys.groups(queue)]
+        reply = await self._act(RUN_TASK, names, queue, task_id, now_ns)
+        if reply == -1:
+            raise WrongState(queue, task_id, "active", "run")
+        return reply == 1
+
+    async def archive_task(self, queue: str, task_id: str) -> bool:
+        """Put a task that is not running into the archive. False when it is there already.
+
+        Raises TaskNotFound, and WrongState when it is active.
+        """
+        now = self._clock()
+        names = [keys.task(queue, task_id), keys.archived(queue), keys.groups(queue)]
+        cutoff_s = codec.unix_seconds(now - ARCHIVE_AGE)
+        arguments = (codec.unix_seconds(now), cutoff_s, ARCHIVE_SIZE, TRIM_LIMIT)
+        reply = await self._act(ARCHIVE_TASK, names, queue, task_id, *arguments)
+        if reply == -2:
+            raise WrongState(queue, task_id, "active", "archive")
+        return reply == 1
+
+    async def delete_task(self, queue: str, task_id: str) -> None:
+        """Delete a task that is not running, and free its unique lock.
+
+        Raises TaskNotFound, and WrongState when it is active.
+        """
+        names = [keys.task(queue, task_id), keys.groups(queue)]
+        if await self._act(DELETE_TASK, names, queue, task_id) == -1:
+            raise WrongState(queue, task_id, "active", "delete")
+
+    async def cancel(self, task_id: str) -> int:
+        """Ask whichever server runs the task to cancel it; how many servers heard it. Nothing is stored."""
+        [listeners] = await self._redis.run([("PUBLISH", keys.CANCEL_CHANNEL, task_id)])
+        return int(listeners)
+
+    async def _act(self, script: Script, names: list[str], queue: str, task_id: str, *arguments: int) -> int:
+        reply: int = await self._redis.call(script, names, [task_id, keys.queue_prefix(queue), *arguments])
+        if reply == 0:
+            raise TaskNotFound(queue, task_id)
+        if reply == -3:
+            raise InvalidData(f"task {task_id!r} of queue {queue!r} is not where its state says it is")
+        return reply
