@@ -235,3 +235,22 @@ def test_payloads_do_not_get_into_the_log(project: Path, redis_url: str, redis_c
     assert "action=task_failed" in log
     assert "payload: expected a string, found an object" in log
     assert "hunter2" not in log
+
+
+def test_sigtstp_pauses_and_sigcont_resumes(project: Path, redis_url: str, redis_client: redis.Redis) -> None:
+    def status() -> str:
+        names = redis_client.keys("asynq:servers:*")
+        return codec.decode_server(redis_client.get(names[0])).status if names else ""
+
+    with working(project, "shop:app", "--redis", redis_url) as worker:
+        until(lambda: status() == "active")
+        worker.send_signal(signal.SIGTSTP)
+        until(lambda: status() == "stopped")
+        task_id = enqueue(project, redis_url, "touch", "--payload", json.dumps(str(project / "out")))
+        time.sleep(0.3)
+        assert redis_client.lrange(keys.pending("default"), 0, -1) == [task_id.encode()]
+        worker.send_signal(signal.SIGCONT)
+        until((project / "out").exists)
+        until(lambda: status() == "active")
+        worker.send_signal(signal.SIGTERM)
+        assert ended(worker)[0] == 0

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,6 +49,7 @@ class Server(Service):
     ``async with Server(app, redis=…) as server`` runs it beside other code and shuts it down at the end of the block;
     ``serve()`` runs it until SIGTERM or SIGINT. A server runs once. It starts also while Redis is away.
 
+    Pausing takes no more tasks and lets the running ones go on; ``serve()`` does it on SIGTSTP, and resumes on SIGCONT.
     Shutting down takes no more tasks, lets the running ones end for ``shutdown_timeout``, then cancels the rest and
     puts their tasks back as the next to be taken.
     """
@@ -96,6 +98,7 @@ class Server(Service):
         self._clock = clock
         self._server_id = str(uuid.uuid4())
         self._abort = asyncio.Event()
+        self._paused = False
 
     @property
     def server_id(self) -> str:
@@ -112,6 +115,42 @@ class Server(Service):
         if self._stop.is_set():
             self._abort.set()
         super().shutdown()
+
+    def pause(self) -> None:
+        """Take no more tasks until ``resume``. Leases of running ones are kept; the duties for the queues go on.
+
+        Readers see it as ``stopped``, Asynq's word. Idempotent; without effect after ``shutdown``. A server paused
+        before its start starts paused.
+        """
+        self._set_paused(True)
+
+    def resume(self) -> None:
+        """Take tasks again, after ``pause``. Idempotent."""
+        self._set_paused(False)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it takes no more tasks until ``resume``."""
+        return self._paused
+
+    def _set_paused(self, paused: bool) -> None:
+        if self._paused == paused or self._stop.is_set():
+            return
+        self._paused = paused
+        _logger.info(
+            "Paused: no more tasks are taken until it resumes" if paused else "Resumed: tasks are taken again",
+            extra={"action": "server_paused" if paused else "server_resumed", "server_id": self._server_id},
+        )
+        if self._main is not None:
+            self._heed_pause()
+
+    def _heed_pause(self) -> None:
+        (self._processor.pause if self._paused else self._processor.resume)()
+        self._heartbeater.status = "stopped" if self._paused else "active"
+        self._load_changed.set()
+
+    def _signals(self) -> Mapping[signal.Signals, Callable[[], None]]:
+        return {**super()._signals(), signal.SIGTSTP: self.pause, signal.SIGCONT: self.resume}
 
     # -- the parts ---------------------------------------------------------------------------------------------------
 
@@ -162,6 +201,8 @@ class Server(Service):
             clock=clock,
             outage=self._outage,
         )
+        if self._paused:
+            self._heed_pause()
         self._loop_watch = LoopWatch(limit=timing.loop_blocked)
         self._subscriber = Subscriber(
             broker, cancel=self._runner.cancel, timing=timing, outage=self._outage, random=chance
@@ -291,7 +332,9 @@ class Server(Service):
         _logger.info("Worker server stopped", extra={"action": "server_stopped", "server_id": self._server_id})
 
     def _state(self) -> str:
-        return "draining" if self._stop.is_set() else "ok"
+        if self._stop.is_set():
+            return "draining"
+        return "paused" if self._paused else "ok"
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

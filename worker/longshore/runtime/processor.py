@@ -62,6 +62,7 @@ class Processor:
         self._random = random
         self._wake = asyncio.Event()  # a slot or a queue may be ready, or the end has come
         self._stopping = asyncio.Event()
+        self._paused = False
         self._failures = 0
         by_priority = strict_order(queues)
         self._watches = {
@@ -95,6 +96,8 @@ class Processor:
 
     @property
     def _free(self) -> int:
+        if self._paused:
+            return 0
         running = self._runner.running
         # Outcomes on their way to Redis hold no slot, up to a bound: a Redis that gives tasks and takes no outcomes
         # must not make a worker collect them without end.
@@ -161,6 +164,15 @@ class Processor:
 
     def wake(self) -> None:
         """A slot is free, or fewer outcomes are on their way."""
+        self._wake.set()
+
+    def pause(self) -> None:
+        """Ask for no more tasks until ``resume``; what a dequeue under way still brings is run. Idempotent."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Take tasks again. Idempotent."""
+        self._paused = False
         self._wake.set()
 
     def stop(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -14,8 +15,6 @@ from longshore.errors import InvalidOption
 from longshore.runtime.health import HealthServer, Probe
 from longshore.runtime.outage import Outage
 from longshore.runtime.pulse import Pulse
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Service(ABC):
@@ -59,13 +58,14 @@ class Service(ABC):
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT, and shut down. A signal is heard from here on, also while it starts."""
         loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal, number)
+        signals = self._signals()
+        for number, act in signals.items():
+            loop.add_signal_handler(number, self._on_signal, number, act)
         try:
             async with self:
                 await self.wait()
         finally:
-            for number in _SIGNALS:
+            for number in signals:
                 loop.remove_signal_handler(number)
 
     async def __aenter__(self) -> Self:
@@ -96,12 +96,16 @@ class Service(ABC):
         finally:
             await self._health.close()
 
-    def _on_signal(self, number: int) -> None:
+    def _signals(self) -> Mapping[signal.Signals, Callable[[], None]]:
+        """What each signal does while ``serve`` runs."""
+        return {signal.SIGTERM: self.shutdown, signal.SIGINT: self.shutdown}
+
+    def _on_signal(self, number: signal.Signals, act: Callable[[], None]) -> None:
         self._logger.info(
-            "Signal received again" if self._stop.is_set() else "Signal received; shutting down",
-            extra={"action": "signal", "signal": signal.Signals(number).name},
+            "Signal received again" if self._stop.is_set() else "Signal received",
+            extra={"action": "signal", "signal": number.name},
         )
-        self.shutdown()
+        act()
 
     def _livez(self) -> Probe:
         if self._main is None or self._main.done():
