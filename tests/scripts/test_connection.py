@@ -57,8 +57,8 @@ async def test_a_wrong_password_is_told_in_redis_words_and_the_right_one_overrid
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("http://:s3cret@127.0.0.1", "must specify one of the following schemes"),
-        ("s3cret:6379", "must specify one of the following schemes"),
+        ("http://:s3cret@127.0.0.1", "must begin with one of these schemes"),
+        ("s3cret:6379", "must begin with one of these schemes"),
         ("redis://127.0.0.1:s3cret", "cannot be read; write redis://"),
         ("redis://:s3cret/word@127.0.0.1:6379/0", "write %40 for @, %2F for /"),
         ("redis://:s3cret?word@127.0.0.1:6379", "write %40 for @, %2F for /"),
@@ -72,7 +72,7 @@ async def test_a_wrong_password_is_told_in_redis_words_and_the_right_one_overrid
         ("redis://127.0.0.1?socket_timeout=s3cret", "'socket_timeout' is no option of its query; there are db, "),
         ("redis://127.0.0.1?ssl_ca_certs=s3cret", r"its TLS options \(ssl_ca_certs\) cannot be used"),
         ("rediss://127.0.0.1?ssl_cert_reqs=s3cret", r"its TLS options \(ssl_cert_reqs\) cannot be used"),
-        ("", "must specify one of the following schemes"),
+        ("", "must begin with one of these schemes"),
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_at_once_without_repeating_it(url: str, problem: str) -> None:

@@ -201,9 +201,13 @@ class Broker(Protocol):
 class RedisSettings:
     """Where and how to connect. One way to construct: :meth:`longshore.broker.redis_broker.RedisBroker.connect`."""
 
-    url: str = "redis://127.0.0.1:6379/0"  # redis://, rediss:// or unix://, user and password allowed
+    # redis:// or unix://; redis-sentinel:// and redis-cluster:// with several hosts; rediss…:// for TLS.
+    # User and password allowed. docs/redis.md has every form.
+    url: str = "redis://127.0.0.1:6379/0"
     username: str | None = None  # overrides the URL's
     password: str | None = None  # overrides the URL's
+    sentinel_username: str | None = None  # of the sentinels, who have their own; overrides the URL's query
+    sentinel_password: str | None = None  # overrides the URL's query
     timeout: timedelta = timedelta(seconds=5)  # to connect, and for any one command
 
     @classmethod

@@ -26,6 +26,7 @@ from longshore.broker.scripts import (
     WRITE_RESULT,
 )
 from longshore.broker.settlements import settled, settlement_commands
+from longshore.broker.topology import open_redis
 from longshore.errors import BrokerUnavailable, InvalidData
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import (
@@ -63,7 +64,7 @@ class RedisBroker:
     @classmethod
     def connect(cls, settings: RedisSettings) -> RedisBroker:
         """A broker for that Redis. Nothing is sent yet. Raises InvalidOption when the URL cannot be read."""
-        return cls(RedisConnection(settings))
+        return cls(open_redis(settings))
 
     async def ping(self) -> None:
         await self.connection.run([("PING",)])

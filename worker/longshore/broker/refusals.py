@@ -1,0 +1,45 @@
+"""What Redis' error replies mean for where the next command goes, and how they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis import exceptions
+
+from longshore.broker.scripts import Script
+
+# The server is no master any more, or not yet. Up to Redis 6 an error inside a script comes wrapped in another, so the
+# words are looked for as well; the reply to a blocked command (UNBLOCKED) has no class of its own.
+_NOT_MASTER = (exceptions.ReadOnlyError, exceptions.MasterDownError)
+_NOT_MASTER_WORDS = ("READONLY ", "UNBLOCKED ", "MASTERDOWN ")
+
+
+def is_not_master(reply: Any) -> bool:
+    """The reply is a refusal by a server that is no master: nothing was written, and another one would do it."""
+    return isinstance(reply, exceptions.RedisError) and (
+        isinstance(reply, _NOT_MASTER) or any(word in str(reply) for word in _NOT_MASTER_WORDS)
+    )
+
+
+def named_reason(command: Sequence[Any], error: exceptions.RedisError) -> str:
+    """Redis' words, and what they do not say where a person needs it to put things right."""
+    words = str(error) or type(error).__name__
+    if isinstance(error, exceptions.MovedError):
+        return "it is a node of a cluster, and the key is another node's; write redis-cluster:// instead of redis://"
+    if isinstance(error, exceptions.NoPermissionError) or "ACL failure" in words or "can't run this command" in words:
+        return f"{words} (permission is missing for {_described(command)})"
+    return words
+
+
+def _described(command: Sequence[Any]) -> str:
+    """A command with its keys, without its arguments: those may be payloads."""
+    first, *rest = command
+    if not isinstance(first, Script):
+        return " ".join(map(_text, (first, *rest[:1])))
+    keys = rest[1 : 1 + int(rest[0])]
+    return f"script {first.name} (EVALSHA, EVAL) with the keys {', '.join(map(_text, keys))}"
+
+
+def _text(argument: Any) -> str:
+    return argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)

@@ -1,0 +1,22 @@
+"""The one place that decides what kind of Redis a URL means."""
+
+from __future__ import annotations
+
+from longshore.broker.base import RedisSettings
+from longshore.broker.connection import RedisConnection
+from longshore.broker.node import RedisNode
+from longshore.broker.redis_url import Topology, redis_target
+from longshore.errors import InvalidOption
+
+
+def open_redis(settings: RedisSettings) -> RedisConnection:
+    """A connection for those settings. Nothing is sent yet. Raises InvalidOption when they cannot be used."""
+    target = redis_target(settings)
+    if settings.timeout.total_seconds() <= 0:
+        raise InvalidOption("redis timeout", "must be more than zero")
+    match target.topology:
+        case Topology.ONE:
+            endpoint = target.endpoints[0] if target.endpoints else None
+            return RedisNode(target.factory(endpoint), target.address, timeout=settings.timeout)
+        case _:
+            raise InvalidOption("redis URL", "Sentinel and Cluster are not supported yet")
