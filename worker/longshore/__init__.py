@@ -26,6 +26,7 @@ from longshore.errors import (
     WrongType,
 )
 from longshore.inspector import Inspector
+from longshore.middleware import CallNext, Middleware
 from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, ServerSnapshot, TaskInfo
 from longshore.protocol.states import TaskState
 from longshore.server import Server
@@ -35,6 +36,7 @@ __all__ = [
     "App",
     "BrokerSnapshot",
     "BrokerUnavailable",
+    "CallNext",
     "Client",
     "Context",
     "DuplicateTask",
@@ -45,6 +47,7 @@ __all__ = [
     "InvalidData",
     "InvalidOption",
     "LongshoreError",
+    "Middleware",
     "NotFound",
     "PayloadError",
     "QueueNotFound",

@@ -1,56 +1,211 @@
-"""An application: the handlers of its tasks."""
+"""An application: the handlers of its tasks, and what holds for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, Unpack
 
-from longshore.handler import Handler, IsFailure, RetryDelay, handler_for
+from longshore.context import Context
+from longshore.defaults import NO_DEFAULTS, TaskDefaults, checked_defaults
+from longshore.errors import HandlerNotFound, InvalidOption
+from longshore.handler import Handler, IsFailure, RetryDelay, handler_for, name_of
+from longshore.lifespan import Lifespan, checked_lifespan
+from longshore.middleware import Middleware, checked_middleware, compose
 from longshore.routing import Router
 
 F = TypeVar("F", bound=Callable[..., Any])
+M = TypeVar("M", bound=Middleware)
+L = TypeVar("L", bound=Lifespan)
+PayloadT = TypeVar("PayloadT")
 
 
 class App:
     """Registers handlers; a server runs them.
 
-    ``retry_delay`` and ``is_failure`` hold for every handler that does not bring its own.
+    What is given here holds for every handler that does not bring its own: ``retry_delay`` and ``is_failure``. What is
+    added here goes around all of them: ``middleware``. ``lifespan``: see there.
     """
 
-    def __init__(self, *, retry_delay: RetryDelay | None = None, is_failure: IsFailure | None = None) -> None:
-        self._router = Router()
+    def __init__(
+        self,
+        *,
+        retry_delay: RetryDelay | None = None,
+        is_failure: IsFailure | None = None,
+        middleware: Sequence[Middleware] = (),
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        self._handlers: dict[str, Handler] = {}
+        self._included: list[tuple[str, App]] = []  # prefix of its patterns, and the application
+        self._includers: list[tuple[str, App]] = []
         self._retry_delay = retry_delay
         self._is_failure = is_failure
+        self._middleware = [checked_middleware(one) for one in middleware]
+        self._lifespan = None if lifespan is None else checked_lifespan(lifespan)
+        self._router: Router | None = None  # made when first needed, and again after a change
+
+    # -- registering -------------------------------------------------------------------------------------------------
 
     def task(
-        self, pattern: str, *, retry_delay: RetryDelay | None = None, is_failure: IsFailure | None = None
+        self,
+        pattern: str,
+        *,
+        retry_delay: RetryDelay | None = None,
+        is_failure: IsFailure | None = None,
+        middleware: Sequence[Middleware] = (),
+        **defaults: Unpack[TaskDefaults],
     ) -> Callable[[F], F]:
         """Register the decorated function for a task type, or for every type that begins with ``pattern``.
 
         An exact match wins over a prefix, the longer prefix over the shorter. Async functions run as asyncio tasks,
         plain ones in a thread. ``retry_delay(retried, error)`` gives the wait before the next attempt (timedelta or
-        seconds); ``is_failure(error)`` says whether the attempt counts. Raises InvalidOption for a blank or repeated
-        pattern and for a signature that no task can be given to.
+        seconds); ``is_failure(error)`` says whether the attempt counts. ``middleware``: around this handler only,
+        inside the application's. ``defaults``: options of the tasks that ``client()`` enqueues, such as ``queue`` or
+        ``max_retry``.
+
+        Raises InvalidOption for a blank or repeated pattern, for a signature that no task can be given to, and for an
+        option that cannot be used.
         """
+        checked = checked_defaults(defaults)
+        around = tuple(checked_middleware(one) for one in middleware)
 
         def register(function: F) -> F:
-            self._router.add(
+            self._add(
                 handler_for(
                     pattern,
                     function,
-                    retry_delay=retry_delay or self._retry_delay,
-                    is_failure=is_failure or self._is_failure,
+                    retry_delay=retry_delay,
+                    is_failure=is_failure,
+                    defaults=checked,
+                    middleware=around,
                 )
             )
             return function
 
         return register
 
+    def subscribe(
+        self,
+        pattern: str,
+        handler: Callable[[Context[Any], PayloadT], Awaitable[Any] | Any],
+        *,
+        payload: type[PayloadT],
+        **defaults: Unpack[TaskDefaults],
+    ) -> None:
+        """Register a handler and the type of its payload, both checked against each other by the type checker.
+
+        For functions that are not decorated where they are written, such as bound methods of a service. Raises
+        InvalidOption as ``task`` does.
+        """
+        self._add(handler_for(pattern, handler, payload_type=payload, defaults=checked_defaults(defaults)))
+
+    def middleware(self, function: M) -> M:
+        """Add a middleware (a decorator): around every handler, inside those added before it."""
+        self._middleware.append(checked_middleware(function))
+        self._changed()
+        return function
+
+    def include(self, app: App, *, prefix: str = "") -> None:
+        """Take over the handlers of another application, their patterns led by ``prefix``; also those it gets later.
+
+        Its own settings and middleware stay with its handlers, inside this one's. Raises InvalidOption when a pattern
+        is handled already, or the other application has a lifespan: only one that is served has.
+        """
+        if app is self or self in app._within():
+            raise InvalidOption("app", "an application cannot include itself")
+        if app._lifespan is not None:
+            raise InvalidOption("lifespan", "give it to the application that is served, not to an included one")
+        for pattern in app.patterns:
+            self._refuse_taken(prefix + pattern)
+        self._included.append((prefix, app))
+        app._includers.append((prefix, self))
+        self._changed()
+
+    def lifespan(self, function: L) -> L:
+        """Set the lifespan (a decorator): an async generator function of one value; each server enters it once.
+
+        It is entered before the first task. What it yields is ``ctx.state`` of every handler; what follows the yield is
+        run when the last handler has ended. Raises InvalidOption for a second one.
+        """
+        if self._lifespan is not None:
+            raise InvalidOption("lifespan", "there is one already; an application has one")
+        if self._includers:
+            raise InvalidOption("lifespan", "give it to the application that is served, not to an included one")
+        self._lifespan = checked_lifespan(function)
+        return function
+
+    def _add(self, handler: Handler) -> None:
+        if not handler.pattern.strip():
+            raise InvalidOption("pattern", "is blank; give the task type the handler is for")
+        self._refuse_taken(handler.pattern)
+        self._handlers[handler.pattern] = handler
+        self._changed()
+
+    def _refuse_taken(self, pattern: str) -> None:
+        taken = self._taken(pattern)
+        if taken is not None:
+            raise InvalidOption("pattern", f"{pattern!r} is already handled by {name_of(taken.function)}")
+        for prefix, app in self._includers:
+            app._refuse_taken(prefix + pattern)
+
+    def _taken(self, pattern: str) -> Handler | None:
+        if pattern in self._handlers:
+            return self._handlers[pattern]
+        for prefix, app in self._included:
+            if pattern.startswith(prefix) and (taken := app._taken(pattern.removeprefix(prefix))) is not None:
+                return taken
+        return None
+
+    def _within(self) -> list[App]:
+        """The applications it includes, at any depth."""
+        return [one for _, app in self._included for one in (app, *app._within())]
+
+    def _changed(self) -> None:
+        self._router = None
+        for _, app in self._includers:
+            app._changed()
+
+    # -- what was registered -----------------------------------------------------------------------------------------
+
     def handler(self, task_type: str) -> Handler:
         """The handler of a task type. Raises HandlerNotFound."""
-        return self._router.find(task_type)
+        return (self._router or self._routes()).find(task_type)
+
+    def options_for(self, task_type: str) -> Mapping[str, Any]:
+        """The options that tasks of this type have by default, checked; empty for a type without handler."""
+        try:
+            return self.handler(task_type).defaults
+        except HandlerNotFound:
+            return NO_DEFAULTS
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The registered patterns, in the order of registration."""
-        return tuple(handler.pattern for handler in self._router)
+        """The registered patterns: its own, then those of included applications, each in the order of registration."""
+        included = (prefix + pattern for prefix, app in self._included for pattern in app.patterns)
+        return (*self._handlers, *included)
+
+    @property
+    def served_lifespan(self) -> Lifespan | None:
+        """The lifespan, for the server."""
+        return self._lifespan
+
+    def _routes(self) -> Router:
+        self._router = Router(self._resolved())
+        return self._router
+
+    def _resolved(self) -> list[Handler]:
+        """All handlers, with what holds for each."""
+        own = [("", handler) for handler in self._handlers.values()]
+        included = [(prefix, handler) for prefix, app in self._included for handler in app._resolved()]
+        return [self._completed(prefix, handler) for prefix, handler in own + included]
+
+    def _completed(self, prefix: str, handler: Handler) -> Handler:
+        middleware = (*self._middleware, *handler.middleware)
+        return replace(
+            handler,
+            pattern=prefix + handler.pattern,
+            retry_delay=handler.retry_delay or self._retry_delay,
+            is_failure=handler.is_failure or self._is_failure,
+            middleware=middleware,
+            around=compose(middleware),
+        )

@@ -7,10 +7,19 @@ import contextlib
 import logging
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 from longshore.errors import InvalidOption
 from longshore.protocol.messages import TaskMessage
+
+if TYPE_CHECKING:  # a default, so that a plain ``Context`` is a whole type; the standard library knows it from 3.13 on
+    from typing_extensions import TypeVar
+
+    StateT = TypeVar("StateT", default=Any)
+else:
+    from typing import TypeVar
+
+    StateT = TypeVar("StateT")
 
 _logger = logging.getLogger("longshore.task")
 
@@ -38,11 +47,17 @@ class Control(Protocol):
     @property
     def interrupted(self) -> bool: ...
 
+    @property
+    def state(self) -> object: ...
+
     async def write_result(self, result: bytes) -> bool: ...
 
 
-class Context:
-    """One attempt of one task. Made by the server, given to the handler; not for reuse after the handler ended."""
+class Context(Generic[StateT]):
+    """One attempt of one task. Made by the server, given to the handler; not for reuse after the handler ended.
+
+    A handler that uses what the application's lifespan yields says so: ``ctx: Context[Services]``.
+    """
 
     __slots__ = ("_control", "_logger", "_message")
 
@@ -80,6 +95,16 @@ class Context:
     def deadline(self) -> datetime:
         """When this attempt is cut off (aware, UTC)."""
         return self._control.deadline
+
+    @property
+    def payload(self) -> bytes:
+        """The payload's bytes; empty when there is none."""
+        return self._message.payload or b""
+
+    @property
+    def state(self) -> StateT:
+        """What the application's lifespan yielded; None without one. One value for all attempts of a server."""
+        return cast(StateT, self._control.state)
 
     @property
     def headers(self) -> Mapping[str, str]:

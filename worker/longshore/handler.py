@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from longshore.context import Context
+from longshore.defaults import NO_DEFAULTS
 from longshore.errors import InvalidOption
+from longshore.middleware import Middleware
 from longshore.payload import Reader, reader_for
 
 RetryDelay = Callable[[int, BaseException], "timedelta | float"]
@@ -42,6 +44,10 @@ class Handler:
     parameters: tuple[Parameter, ...]  # in the function's order; at most one for the context and one for the payload
     retry_delay: RetryDelay | None = None  # None: Asynq's default delays
     is_failure: IsFailure | None = None  # None: every error is a failure
+    # checked options of tasks enqueued through the application's client
+    defaults: Mapping[str, Any] = field(default_factory=lambda: NO_DEFAULTS)
+    middleware: tuple[Middleware, ...] = ()  # outermost first
+    around: Middleware | None = None  # all of it as one; None when there is none
 
     def arguments(self, context: Context, payload: bytes | None) -> tuple[list[Any], dict[str, Any]]:
         """What to call the function with. Raises PayloadError when the payload does not fit."""
@@ -67,12 +73,16 @@ def handler_for(
     *,
     retry_delay: RetryDelay | None = None,
     is_failure: IsFailure | None = None,
+    payload_type: Any = _REQUIRED,
+    defaults: Mapping[str, Any] = NO_DEFAULTS,
+    middleware: tuple[Middleware, ...] = (),
 ) -> Handler:
     """Look at a function once and say how it is called.
 
     Its context is the parameter annotated ``Context``, or an unannotated one called ``ctx`` or ``context``, or the
     first of two when it is unannotated; its payload is the one other parameter. Both may be missing.
-    Raises InvalidOption for anything else.
+    ``payload_type``: what the payload becomes, whatever the parameter's annotation. Raises InvalidOption for anything
+    else.
     """
     if not callable(function):
         raise InvalidOption("handler", f"{function!r} is not a function")
@@ -87,6 +97,12 @@ def handler_for(
         names = ", ".join(one.name for one in required)
         raise InvalidOption("handler", f"{where} takes {names}; a handler takes a context and one payload at most")
     payload = required[0] if required else (rest[0] if rest else None)
+    if payload_type is not _REQUIRED:
+        if payload is None:
+            raise InvalidOption("handler", f"{where} takes no payload; let it take one")
+        typed = payload.replace(annotation=payload_type)
+        parameters = [typed if one is payload else one for one in parameters]
+        payload = typed
     return Handler(
         pattern=pattern,
         function=function,
@@ -103,6 +119,8 @@ def handler_for(
         ),
         retry_delay=retry_delay,
         is_failure=is_failure,
+        defaults=defaults,
+        middleware=middleware,
     )
 
 
@@ -133,7 +151,8 @@ def _parameters(function: Callable[..., Any], where: str) -> list[inspect.Parame
 
 def _context_parameter(parameters: list[inspect.Parameter]) -> inspect.Parameter | None:
     for one in parameters:
-        if isinstance(one.annotation, type) and issubclass(one.annotation, Context):
+        asked = typing.get_origin(one.annotation) or one.annotation  # of Context[Services], Context
+        if isinstance(asked, type) and issubclass(asked, Context):
             return one
     bare = [one for one in parameters if one.annotation is inspect.Parameter.empty]
     for one in bare:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from longshore.errors import HandlerNotFound, InvalidOption
-from longshore.handler import Handler, name_of
+from longshore.errors import HandlerNotFound
+from longshore.handler import Handler
 
 
 class Router:
     """Patterns to handlers. Exact type first, else the longest pattern that begins the type, as in Asynq."""
 
-    def __init__(self) -> None:
-        self._exact: dict[str, Handler] = {}
-        self._by_length: list[Handler] = []
-
-    def add(self, handler: Handler) -> None:
-        """Register. Raises InvalidOption for a blank or repeated pattern."""
-        if not handler.pattern.strip():
-            raise InvalidOption("pattern", "is blank; give the task type the handler is for")
-        if handler.pattern in self._exact:
-            taken = self._exact[handler.pattern].function
-            raise InvalidOption("pattern", f"{handler.pattern!r} is already handled by {name_of(taken)}")
-        self._exact[handler.pattern] = handler
-        self._by_length.append(handler)
-        self._by_length.sort(key=lambda one: -len(one.pattern))
+    def __init__(self, handlers: Iterable[Handler] = ()) -> None:
+        """``handlers``: no two of one pattern."""
+        self._exact = {handler.pattern: handler for handler in handlers}
+        self._by_length = sorted(self._exact.values(), key=lambda one: -len(one.pattern))
 
     def find(self, task_type: str) -> Handler:
         """The handler for a type. Raises HandlerNotFound."""
@@ -37,6 +27,7 @@ class Router:
         raise HandlerNotFound(task_type)
 
     def __iter__(self) -> Iterator[Handler]:
+        """In the order of registration."""
         return iter(self._exact.values())
 
     def __len__(self) -> int:

@@ -10,13 +10,14 @@ import random
 import signal
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from longshore.app import App
 from longshore.broker.base import Broker, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption
+from longshore.lifespan import entering
 from longshore.policy.queues import checked_queues
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
@@ -239,6 +240,20 @@ class Server(Service):
 
     # -- from start to end -------------------------------------------------------------------------------------------
 
+    @contextlib.asynccontextmanager
+    async def _surroundings(self) -> AsyncIterator[None]:
+        try:
+            lifespan = self._app.served_lifespan
+            if lifespan is None:
+                yield
+            else:
+                async with entering(lifespan) as state:
+                    self._runner.state = state
+                    yield
+        finally:
+            if self._owns_broker:
+                await self._broker.aclose()
+
     async def _run(self) -> None:
         _logger.info(
             "Worker server started",
@@ -327,8 +342,6 @@ class Server(Service):
         with contextlib.suppress(BrokerUnavailable, TimeoutError):  # the keys then expire by themselves
             async with asyncio.timeout(self._timing.clear_at_stop.total_seconds()):
                 await self._heartbeater.clear()
-        if self._owns_broker:
-            await self._broker.aclose()
         _logger.info("Worker server stopped", extra={"action": "server_stopped", "server_id": self._server_id})
 
     def _state(self) -> str:

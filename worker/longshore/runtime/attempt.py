@@ -38,13 +38,21 @@ class Attempt:
         "loop",
         "message",
         "started_at",
+        "state",
         "stepped",
         "task",
         "timer",
     )
 
     def __init__(
-        self, leased: Leased, *, now: datetime, broker: Broker, loop: asyncio.AbstractEventLoop, is_async: bool
+        self,
+        leased: Leased,
+        *,
+        now: datetime,
+        broker: Broker,
+        loop: asyncio.AbstractEventLoop,
+        is_async: bool,
+        state: object = None,
     ) -> None:
         self.message = leased.message
         self.lease_expires_at = leased.lease_expires_at
@@ -52,6 +60,7 @@ class Attempt:
         self.deadline = deadline_of(leased.message, now=now)
         self.is_async = is_async
         self.loop = loop
+        self.state = state  # what the application's lifespan yielded
         self.interruption: Interruption | None = None
         self.stepped = False  # the asyncio task has begun; cancelling it earlier would skip its error handling
         self.answered = False  # an outcome was chosen, or given up; there is no second one

@@ -18,6 +18,7 @@ from longshore.broker.base import Broker, Leased
 from longshore.context import Context
 from longshore.errors import HandlerNotFound
 from longshore.handler import Handler
+from longshore.middleware import Middleware
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
 from longshore.runtime.deadlines import Deadlines
 from longshore.runtime.judge import Judge, report
@@ -44,6 +45,7 @@ class Runner:
     ) -> None:
         """``on_load`` is called when the runner turns from idle to busy or back."""
         self.on_slot_free: Callable[[], None] = lambda: None
+        self.state: object = None  # what the application's lifespan yielded
         self._broker = broker
         self._find_handler = find_handler
         self._in_flight = in_flight
@@ -89,7 +91,7 @@ class Runner:
         self._judge.judge(attempt, error=asyncio.CancelledError())
 
     def _attempt_at(self, leased: Leased, *, now: datetime, is_async: bool) -> Attempt:
-        attempt = Attempt(leased, now=now, broker=self._broker, loop=self._loop, is_async=is_async)
+        attempt = Attempt(leased, now=now, broker=self._broker, loop=self._loop, is_async=is_async, state=self.state)
         self._in_flight.add(attempt)
         return attempt
 
@@ -103,13 +105,14 @@ class Runner:
             self._begun += 1
             if attempt.interruption is not None:
                 raise asyncio.CancelledError
-            args, kwargs = handler.arguments(Context(attempt), attempt.message.payload)
-            if handler.is_async:
-                result = await handler.function(*args, **kwargs)
+            if handler.around is not None:
+                result = await self._through_middleware(attempt, handler, handler.around)
             else:
-                result = await self._threads.call(handler.function, args, kwargs)
-                if inspect.iscoroutine(result):
-                    result = await self._go_on(attempt, result)
+                args, kwargs = handler.arguments(Context(attempt), attempt.message.payload)
+                if handler.is_async:
+                    result = await handler.function(*args, **kwargs)
+                else:
+                    result = await self._call_plain(attempt, handler, args, kwargs)
         except GeneratorExit:
             raise
         except BaseException as raised:  # also SystemExit: a handler does not end the worker
@@ -128,6 +131,29 @@ class Runner:
             since, begun_before = monotonic(), self._begun
             await asyncio.sleep(_BREATH_S)
             held_up = monotonic() - since > _HELD_UP_S and self._begun > begun_before
+
+    async def _call_plain(self, attempt: Attempt, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        result = await self._threads.call(handler.function, args, kwargs)
+        return await self._go_on(attempt, result) if inspect.iscoroutine(result) else result
+
+    async def _through_middleware(self, attempt: Attempt, handler: Handler, around: Middleware) -> Any:
+        async def call(context: Context) -> Any:
+            args, kwargs = handler.arguments(context, attempt.message.payload)
+            if handler.is_async:
+                return await handler.function(*args, **kwargs)
+            # Cancelling would end the waiting for the thread, not the thread.
+            attempt.is_async = False
+            try:
+                result = await self._call_plain(attempt, handler, args, kwargs)
+            finally:
+                attempt.is_async = True
+            # It was told to end while the thread ran. Work that a shutdown has waited for is done, and goes on as such.
+            if attempt.interruption not in (None, Interruption.SHUTDOWN):
+                raise asyncio.CancelledError
+            return result
+
+        attempt.is_async = True  # middleware can be cancelled, whatever the handler is
+        return await around(Context(attempt), call)
 
     async def _go_on(self, attempt: Attempt, coroutine: Any) -> Any:
         """Run what a plain function has returned: a decorator may hide that its function is async."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from longshore.errors import InvalidOption
 from longshore.runtime.health import HealthServer, Probe
@@ -27,6 +29,7 @@ class Service(ABC):
         self._stuck = stuck
         self._logger = logging.getLogger(f"longshore.{name}")
         self._stop = asyncio.Event()
+        self._ready = asyncio.Event()  # its surroundings are entered
         self._main: asyncio.Task[None] | None = None
 
     @property
@@ -35,7 +38,7 @@ class Service(ABC):
         return self._health.port if self._main is not None and self._health_address is not None else None
 
     async def start(self) -> None:
-        """Begin. Raises InvalidOption when the health address cannot be used."""
+        """Begin. Raises InvalidOption when the health address cannot be used, and what its surroundings raise."""
         if self._main is not None:
             raise InvalidOption(self._name, "runs once; make another one")
         self._pulse = Pulse(limit=self._stuck)
@@ -44,7 +47,18 @@ class Service(ABC):
         self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
         if self._health_address is not None:
             await self._health.start(*self._health_address)
-        self._main = asyncio.create_task(self._live(), name=f"longshore-{self._name}")
+        self._main = main = asyncio.create_task(self._live(), name=f"longshore-{self._name}")
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._stop)]
+        try:
+            await asyncio.wait([main, *waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiting:
+                waiter.cancel()
+            if not self._ready.is_set():  # told to stop, or given up, before it has begun
+                main.cancel()
+                await asyncio.wait([main])
+        if not self._ready.is_set():
+            await main
 
     def shutdown(self) -> None:
         """Begin to end, in order. Idempotent."""
@@ -82,6 +96,10 @@ class Service(ABC):
     def _assemble(self) -> None:
         """Make the parts. The event loop runs; nothing is begun yet."""
 
+    def _surroundings(self) -> AbstractAsyncContextManager[Any]:
+        """What is entered before ``_run`` and left after it, in the same asyncio task."""
+        return contextlib.nullcontext()
+
     @abstractmethod
     async def _run(self) -> None:
         """From start to end."""
@@ -92,7 +110,12 @@ class Service(ABC):
 
     async def _live(self) -> None:
         try:
-            await self._run()
+            async with self._surroundings():
+                self._ready.set()
+                await self._run()
+        except asyncio.CancelledError:
+            if self._ready.is_set() or not self._stop.is_set():
+                raise
         finally:
             await self._health.close()
 
