@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from longshore.broker.base import NewTask, RedisSettings
+from longshore.broker.base import Channel, NewTask, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable
 from longshore.protocol import keys
@@ -96,8 +96,9 @@ async def test_cancellations_are_heard_in_order(broker: RedisBroker, redis_clien
     heard: asyncio.Queue[str] = asyncio.Queue()
 
     async def listen() -> None:
-        async for task_id in broker.cancellations():
-            heard.put_nowait(task_id)
+        async for channel, data in broker.messages():
+            if channel is Channel.CANCEL and data is not None:
+                heard.put_nowait(data.decode())
 
     listener = asyncio.create_task(listen())
     await _subscribed(redis_client)
@@ -115,8 +116,9 @@ async def test_cancellations_are_heard_again_after_redis_was_away() -> None:
         heard: asyncio.Queue[str] = asyncio.Queue()
 
         async def listen() -> None:
-            async for task_id in broker.cancellations():
-                heard.put_nowait(task_id)
+            async for channel, data in broker.messages():
+                if channel is Channel.CANCEL and data is not None:
+                    heard.put_nowait(data.decode())
 
         listener = asyncio.create_task(listen())
         for _ in range(2):

@@ -19,13 +19,16 @@ from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption
 from longshore.lifespan import entering
 from longshore.policy.queues import checked_queues
+from longshore.protocol.notices import Standing
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
+from longshore.runtime.duties import Duties
 from longshore.runtime.forwarder import Forwarder
 from longshore.runtime.heartbeater import Heartbeater
 from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
 from longshore.runtime.loop_watch import LoopWatch
+from longshore.runtime.pauses import Pauses
 from longshore.runtime.processor import Processor
 from longshore.runtime.recoverer import Recoverer
 from longshore.runtime.runner import Runner
@@ -172,6 +175,10 @@ class Server(Service):
             timing=timing,
             clock=clock,
         )
+        started_at = clock()
+        standing = Standing(since=started_at.timestamp(), server_id=self._server_id)
+        self._duties = Duties(broker, standing=standing, queues=queues, timing=timing)
+        pauses = Pauses(broker, held=self._duties.held)
         self._processor = Processor(
             broker,
             runner=self._runner,
@@ -184,8 +191,10 @@ class Server(Service):
             clock=clock,
             outage=self._outage,
             pulse=self._pulse,
+            pauses=pauses,
             random=chance,
         )
+        pauses.on_resumed = self._processor.queue_resumed
         self._runner.on_slot_free = settlement.on_settled = self._processor.wake
         self._heartbeater = Heartbeater(
             broker,
@@ -195,7 +204,7 @@ class Server(Service):
             concurrency=self._concurrency,
             queues=queues,
             strict_priority=self._strict_priority,
-            started_at=clock(),
+            started_at=started_at,
             in_flight=self._in_flight,
             on_lost=self._runner.lose,
             timing=timing,
@@ -206,11 +215,17 @@ class Server(Service):
             self._heed_pause()
         self._loop_watch = LoopWatch(limit=timing.loop_blocked)
         self._subscriber = Subscriber(
-            broker, cancel=self._runner.cancel, timing=timing, outage=self._outage, random=chance
+            broker,
+            cancel=self._runner.cancel,
+            duties=self._duties,
+            pauses=pauses,
+            timing=timing,
+            outage=self._outage,
+            random=chance,
         )
-        forwarder = Forwarder(broker, queues=queues, clock=clock)
-        recoverer = Recoverer(broker, queues=queues, timing=timing, clock=clock, random=chance)
-        janitor = Janitor(broker, queues=queues, clock=clock)
+        forwarder = Forwarder(broker, duties=self._duties, clock=clock)
+        recoverer = Recoverer(broker, duties=self._duties, timing=timing, clock=clock, random=chance)
+        janitor = Janitor(broker, duties=self._duties, clock=clock)
 
         def ticker(
             duty: str, tick: Callable[[], Awaitable[None]], period: timedelta, *, at_once: bool = True
@@ -225,6 +240,8 @@ class Server(Service):
         self._until_draining = [
             ticker("forwarder", forwarder.tick, timing.forward, at_once=False),
             ticker("janitor", janitor.tick, timing.clean, at_once=False),
+            ticker("pauses", pauses.tick, timing.poll, at_once=False),
+            ticker("duties", self._duties.tick, timing.announce, at_once=False),
         ]
         self._until_drained = [
             ticker("recoverer", recoverer.tick, timing.recover),
@@ -277,10 +294,11 @@ class Server(Service):
                 processing = duties.create_task(self._processor.run())
                 await self._stop.wait()
                 _cancel(until_draining)
+                leaving = duties.create_task(self._duties.leave())
                 await self._drain(processing)
                 _cancel(until_drained)
                 await self._settle_the_rest()
-                _cancel([*heartbeats, acknowledging])
+                _cancel([*heartbeats, acknowledging, leaving])
         finally:
             await self._finish()
 

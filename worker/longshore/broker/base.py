@@ -8,7 +8,7 @@ in time; whether the write happened is then unknown, and repeating is safe: a tr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -22,6 +22,7 @@ from longshore.protocol.messages import (
     TaskMessage,
     WorkerInfo,
 )
+from longshore.protocol.notices import Notice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +115,28 @@ class Exchange(NamedTuple):
     taken: Dequeued | InvalidData
 
 
+class Waiting(Enum):
+    """What a look at a queue's scheduled and retry tasks found."""
+
+    NONE = "none"
+    LATER = "later"  # some, of which none is due
+    DUE = "due"  # some that are due, or may be
+
+
+class Channel(Enum):
+    """What servers listen to."""
+
+    CANCEL = "cancel"  # Asynq's: a message is the id of a task to cancel
+    NOTICES = "notices"  # ours: see protocol/notices.py
+
+
+class Heard(NamedTuple):
+    """A message, or how it stands with a channel."""
+
+    channel: Channel
+    data: bytes | None  # None: the channel is heard from now on; what was published before may have been missed
+
+
 class Broker(Protocol):
     """A Redis that speaks Asynq's protocol."""
 
@@ -158,6 +181,23 @@ class Broker(Protocol):
 
     # -- background duties -------------------------------------------------------------------------------------------
 
+    async def look_for_due(
+        self, queues: Sequence[str], *, occupied: Collection[str], now: datetime
+    ) -> dict[str, Waiting | InvalidData]:
+        """For each queue whether ``forward`` would find anything, by plain reads.
+
+        ``occupied``: queues that had scheduled or retry tasks at the last look; the others are asked more cheaply.
+        """
+
+    async def look_for_active(self, queues: Sequence[str]) -> dict[str, bool | InvalidData]:
+        """For each queue whether it has any active task or lease, by plain reads."""
+
+    async def look_for_expired(self, queues: Sequence[str], *, now: datetime) -> dict[str, bool | InvalidData]:
+        """For each queue whether the retention of a completed task is over, by plain reads."""
+
+    async def look_for_pauses(self, queues: Sequence[str]) -> dict[str, bool]:
+        """For each queue whether it is paused, by plain reads."""
+
     async def forward(self, queue: str, *, now: datetime) -> int:
         """Move up to 100 due tasks of ``scheduled`` and 100 of ``retry`` to pending; how many were moved."""
 
@@ -171,14 +211,23 @@ class Broker(Protocol):
     async def delete_expired_completed(self, queue: str, *, now: datetime, limit: int) -> int:
         """Delete up to ``limit`` completed tasks whose retention is over; how many were deleted."""
 
-    async def publish_server(self, info: ServerInfo, workers: Sequence[WorkerInfo], *, now: datetime) -> None:
-        """Write a server's state with its 10 s lifetime."""
+    async def publish_server(self, info: ServerInfo, workers: Sequence[WorkerInfo] | None, *, now: datetime) -> None:
+        """Write a server's state with its 10 s lifetime.
+
+        ``workers``: what it runs, in place of what was written before; None: nothing, and nothing was written before.
+        """
 
     async def clear_server(self, info: ServerInfo) -> None:
         """Remove a server's state."""
 
-    def cancellations(self) -> AsyncIterator[str]:
-        """Task ids published on ``asynq:cancel``, until closed; reconnects by itself."""
+    def messages(self) -> AsyncIterator[Heard]:
+        """What is published on the channels, until closed; reconnects by itself.
+
+        A channel that Redis refuses is left out and told of in the log.
+        """
+
+    async def notify(self, notice: Notice) -> None:
+        """Tell our servers that serve the same Redis and database."""
 
     # -- schedulers --------------------------------------------------------------------------------------------------
 

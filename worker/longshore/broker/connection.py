@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -36,6 +36,9 @@ class RedisConnection(ABC):
 
     address: str
     """Where it goes to, for messages."""
+
+    database: int
+    """The number of the database it uses."""
 
     async def call(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """Run one script; its reply."""
@@ -80,10 +83,14 @@ class RedisConnection(ABC):
         """Run a command that Redis may answer only after ``wait``, on a connection beyond the limit."""
 
     @abstractmethod
-    def messages(self, channel: str, *, idle: timedelta) -> AsyncIterator[bytes]:
-        """Messages of one channel until the connection is lost (BrokerUnavailable) or the iterator is closed.
+    def messages(
+        self, channels: Sequence[str], *, idle: timedelta
+    ) -> AsyncGenerator[tuple[str, bytes | BrokerUnavailable | None], None]:
+        """Messages of some channels until the connection is lost (BrokerUnavailable) or the iterator is closed.
 
-        A connection silent for ``idle`` is probed, so that one that died without a word is noticed.
+        Each comes with its channel. Before a channel's first message comes None, from when on it is heard; or why Redis
+        refuses it, which keeps nobody from hearing the others. A connection silent for ``idle`` is probed, so that one
+        that died without a word is noticed.
         """
 
     @property

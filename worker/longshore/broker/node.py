@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -46,6 +46,7 @@ class RedisNode(RedisConnection):
         self._factory = factory
         self._seconds = timeout.total_seconds()
         self._greeting = greeting
+        self.database = int(factory.connection_kwargs.get("db") or 0)
         self._idle: list[AbstractConnection] = []
         self._busy: set[AbstractConnection] = set()
         self._slots = asyncio.Semaphore(_MOST_CONNECTIONS)
@@ -81,12 +82,17 @@ class RedisNode(RedisConnection):
             raise await self._explain(command, reply)
         return reply
 
-    async def messages(self, channel: str, *, idle: timedelta) -> AsyncIterator[bytes]:
+    async def messages(
+        self, channels: Sequence[str], *, idle: timedelta
+    ) -> AsyncGenerator[tuple[str, bytes | BrokerUnavailable | None], None]:
+        unanswered = list(channels)
         async with self._connection() as connection:
             async with asyncio.timeout(self._seconds):
                 if not connection.is_connected:
                     await self._open(connection)
-            await self._within(connection.send_packed_command([_pack((b"SUBSCRIBE", channel.encode()))]))
+            # One command each, because Redis refuses a command with all of its channels.
+            subscriptions = [_pack((b"SUBSCRIBE", channel.encode())) for channel in channels]
+            await self._within(connection.send_packed_command(subscriptions))
             silent = False
             while True:
                 try:
@@ -99,9 +105,16 @@ class RedisNode(RedisConnection):
                     silent = True
                     await self._within(connection.send_packed_command([_pack((b"PING",))]))
                     continue
+                except exceptions.NoPermissionError as error:
+                    if not unanswered:
+                        raise
+                    yield unanswered.pop(0), BrokerUnavailable(self._reason(error))
+                    continue
                 silent = False
                 if isinstance(reply, list) and reply[0] == b"message":
-                    yield reply[2]
+                    yield reply[1].decode(), reply[2]
+                elif isinstance(reply, list) and reply[0] == b"subscribe":
+                    yield unanswered.pop(0), None
 
     @property
     def closed(self) -> bool:

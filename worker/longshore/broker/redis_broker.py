@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from longshore.broker.base import Dequeued, EnqueueResult, Exchange, Leased, NewTask, Outcome, RedisSettings, Unreadable
+from longshore.broker.base import (
+    Channel,
+    Dequeued,
+    EnqueueResult,
+    Exchange,
+    Heard,
+    Leased,
+    NewTask,
+    Outcome,
+    RedisSettings,
+    Unreadable,
+    Waiting,
+)
 from longshore.broker.connection import Command, RedisConnection
 from longshore.broker.creation import creation_command, portions
 from longshore.broker.limits import MOST_AT_ONCE
+from longshore.broker.looks import due_commands, is_over, waiting
 from longshore.broker.queue_names import queue_names
 from longshore.broker.scripts import (
     DELETE_EXPIRED_COMPLETED,
@@ -36,6 +49,7 @@ from longshore.protocol.messages import (
     TaskMessage,
     WorkerInfo,
 )
+from longshore.protocol.notices import Notice, encode_notice
 
 # How many due tasks one call forwards from each of the two sets: Asynq's batch size, small enough for a script of about
 # a millisecond.
@@ -158,6 +172,41 @@ class RedisBroker:
 
     # -- background duties -------------------------------------------------------------------------------------------
 
+    async def look_for_due(
+        self, queues: Sequence[str], *, occupied: Collection[str], now: datetime
+    ) -> dict[str, Waiting | InvalidData]:
+        replies = await self._look(queues, due_commands(queues, occupied))
+        return {
+            queue: reply if isinstance(reply, InvalidData) else waiting(reply, now) for queue, reply in replies.items()
+        }
+
+    async def look_for_active(self, queues: Sequence[str]) -> dict[str, bool | InvalidData]:
+        replies = await self._look(queues, [[("EXISTS", keys.active(queue), keys.lease(queue))] for queue in queues])
+        return {queue: reply if isinstance(reply, InvalidData) else bool(reply[0]) for queue, reply in replies.items()}
+
+    async def look_for_expired(self, queues: Sequence[str], *, now: datetime) -> dict[str, bool | InvalidData]:
+        earliest = [[("ZRANGE", keys.completed(queue), 0, 0, "WITHSCORES")] for queue in queues]
+        replies = await self._look(queues, earliest)
+        return {
+            queue: reply if isinstance(reply, InvalidData) else is_over(reply[0], now)
+            for queue, reply in replies.items()
+        }
+
+    async def look_for_pauses(self, queues: Sequence[str]) -> dict[str, bool]:
+        replies = await self.connection.run([("EXISTS", keys.paused(queue)) for queue in queues])
+        return {queue: bool(reply) for queue, reply in zip(queues, replies, strict=True)}
+
+    async def _look(
+        self, queues: Sequence[str], commands: Sequence[Sequence[Command]]
+    ) -> dict[str, list[Any] | InvalidData]:
+        """The replies to each queue's commands, or that a key of it is of another type."""
+        replies = iter(await self.connection.run_each([command for some in commands for command in some]))
+        found: dict[str, list[Any] | InvalidData] = {}
+        for queue, some in zip(queues, commands, strict=True):
+            answers = [next(replies) for _ in some]
+            found[queue] = next((answer for answer in answers if isinstance(answer, InvalidData)), answers)
+        return found
+
     async def forward(self, queue: str, *, now: datetime) -> int:
         arguments = (
             codec.unix_seconds(now),
@@ -200,18 +249,18 @@ class RedisBroker:
         )
         return deleted
 
-    async def publish_server(self, info: ServerInfo, workers: Sequence[WorkerInfo], *, now: datetime) -> None:
+    async def publish_server(self, info: ServerInfo, workers: Sequence[WorkerInfo] | None, *, now: datetime) -> None:
         server_key = keys.server(info.host, info.pid, info.server_id)
-        workers_key = keys.workers(info.host, info.pid, info.server_id)
         expires_at_s = codec.unix_seconds(now) + _SERVER_LIFETIME_S
-        running = [value for worker in workers for value in (worker.task_id, codec.encode_worker(worker))]
-        await self.connection.run(
-            [
-                ("ZADD", keys.SERVERS, expires_at_s, server_key),
-                ("ZADD", keys.WORKERS, expires_at_s, workers_key),
-                (PUBLISH_SERVER, 2, server_key, workers_key, _SERVER_LIFETIME_S, codec.encode_server(info), *running),
-            ]
-        )
+        commands: list[Command] = [("ZADD", keys.SERVERS, expires_at_s, server_key)]
+        if workers is None:
+            commands.append(("SETEX", server_key, _SERVER_LIFETIME_S, codec.encode_server(info)))
+        else:
+            workers_key = keys.workers(info.host, info.pid, info.server_id)
+            running = [value for worker in workers for value in (worker.task_id, codec.encode_worker(worker))]
+            written = (PUBLISH_SERVER, 2, server_key, workers_key, _SERVER_LIFETIME_S, codec.encode_server(info))
+            commands += [("ZADD", keys.WORKERS, expires_at_s, workers_key), (*written, *running)]
+        await self.connection.run(commands)
 
     async def clear_server(self, info: ServerInfo) -> None:
         server_key = keys.server(info.host, info.pid, info.server_id)
@@ -224,18 +273,33 @@ class RedisBroker:
             ]
         )
 
-    async def cancellations(self) -> AsyncIterator[str]:
+    async def messages(self) -> AsyncIterator[Heard]:
+        channels = {keys.CANCEL_CHANNEL: Channel.CANCEL, keys.notices(self.connection.database): Channel.NOTICES}
         connected = True
+        refused: set[str] = set()
         while not self.connection.closed:
             try:
-                async for message in self.connection.messages(keys.CANCEL_CHANNEL, idle=_SUBSCRIPTION_IDLE):
-                    connected = True
-                    yield _text(message)
+                heard = self.connection.messages(list(channels), idle=_SUBSCRIPTION_IDLE)
+                async with contextlib.aclosing(heard):
+                    async for channel, data in heard:
+                        if isinstance(data, BrokerUnavailable):
+                            if channel not in refused:
+                                _log.warning("%s is not heard: %s", channel, data, extra={"action": "subscribe"})
+                            refused.add(channel)
+                            if refused >= channels.keys():
+                                raise data
+                        else:
+                            connected = True
+                            refused.discard(channel)
+                            yield Heard(channels[channel], data)
             except BrokerUnavailable as error:
                 if connected and not self.connection.closed:
                     _log.warning("cancellations are not heard: %s", error, extra={"action": "subscribe"})
                 connected = False
                 await asyncio.sleep(_RESUBSCRIBE_S)
+
+    async def notify(self, notice: Notice) -> None:
+        await self.connection.run([("PUBLISH", keys.notices(self.connection.database), encode_notice(notice))])
 
     # -- schedulers --------------------------------------------------------------------------------------------------
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from longshore.broker.limits import COUNTER_AGE
 from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot
-from longshore.errors import InvalidOption, QueueNotFound, WrongType
+from longshore.errors import BrokerUnavailable, InvalidOption, QueueNotFound, WrongType
 from longshore.inspector.connected import Connected
 from longshore.inspector.reading import is_registered, text
 from longshore.protocol import codec, keys
+from longshore.protocol.notices import QueueResumed
 from longshore.protocol.snapshots import BrokerSnapshot, QueueDay, QueueSnapshot
 
 _NO_TICKS: Mapping[str, str] = MappingProxyType({})
@@ -80,4 +82,6 @@ class Queues(Connected):
     async def unpause(self, queue: str) -> bool:
         """Undo pause. False when it was not paused."""
         [deleted] = await self._redis.run([("DEL", keys.paused(queue))])
+        with contextlib.suppress(BrokerUnavailable):  # it is done: the servers notice by themselves, a second later
+            await self._broker.notify(QueueResumed(queue=queue))
         return bool(deleted)

@@ -149,6 +149,11 @@ def unique(queue: str, task_type: str, payload: bytes | None) -> str:
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 
+def notices(database: int) -> str:
+    """Channel: what our worker servers tell one another. Channels are of all databases, queues of one."""
+    return f"longshore:notices:{database}"
+
+
 def periodic_entries(scope: str) -> str:
     """Hash: name → PeriodicEntry as JSON. Written by whoever declares them, read by schedulers."""
     return f"longshore:periodic:{scope}"

@@ -59,6 +59,7 @@ class Heartbeater:
         self._outage = outage
         self._one_at_a_time = asyncio.Lock()  # an older state must not overwrite a newer one
         self._published: tuple[str, bool] | None = None
+        self._published_none = True  # running tasks; at first there is nothing of this server in Redis
 
     async def tick(self) -> None:
         """Give up lost leases, extend the others, publish."""
@@ -80,8 +81,11 @@ class Heartbeater:
             running = [attempt for attempt in self._in_flight if not attempt.ended]
             load = self._load()
             info = self.info(active_workers=len(running))
-            await self._broker.publish_server(info, [self._worker(one) for one in running], now=self._clock())
+            workers = [self._worker(one) for one in running] if running or not self._published_none else None
+            self._published_none = False  # until it is known to be written
+            await self._broker.publish_server(info, workers, now=self._clock())
             self._published = load
+            self._published_none = not running
             self._outage.succeeded("heartbeater")
 
     async def clear(self) -> None:

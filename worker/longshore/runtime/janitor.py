@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from longshore.broker.base import Broker
+from longshore.runtime.duties import Duties
 from longshore.runtime.rounds import visit_each
 from longshore.runtime.timing import Clock
 
@@ -12,16 +11,17 @@ _BATCH = 100  # a step blocks Redis; as in Asynq
 
 
 class Janitor:
-    """One tick cleans each of the server's queues."""
+    """One tick cleans each of the queues whose duties are this server's."""
 
-    def __init__(self, broker: Broker, *, queues: Collection[str], clock: Clock) -> None:
+    def __init__(self, broker: Broker, *, duties: Duties, clock: Clock) -> None:
         self._broker = broker
-        self._queues = queues
+        self._duties = duties
         self._clock = clock
 
     async def tick(self) -> None:
-        await visit_each(self._queues, self._clean)
+        if held := self._duties.held():
+            await visit_each(await self._broker.look_for_expired(held, now=self._clock()), self._clean)
 
-    async def _clean(self, queue: str) -> None:
-        while await self._broker.delete_expired_completed(queue, now=self._clock(), limit=_BATCH) >= _BATCH:
-            pass
+    async def _clean(self, queue: str, expired: bool) -> None:
+        while expired:
+            expired = await self._broker.delete_expired_completed(queue, now=self._clock(), limit=_BATCH) >= _BATCH

@@ -18,6 +18,7 @@ from longshore.policy.queues import strict_order, weighted_order
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
 from longshore.runtime.outage import Outage, backoff_s
+from longshore.runtime.pauses import Pauses
 from longshore.runtime.pulse import Pulse
 from longshore.runtime.queue_watch import QueueWatch
 from longshore.runtime.runner import Runner
@@ -45,6 +46,7 @@ class Processor:
         clock: Clock,
         outage: Outage,
         pulse: Pulse,
+        pauses: Pauses,
         random: Random,
     ) -> None:
         self._runner = runner
@@ -70,6 +72,7 @@ class Processor:
                 queue,
                 broker,
                 parks=by_priority.index(queue) < timing.parking_limit,
+                pauses=pauses,
                 on_ready=self._wake.set,
                 timing=timing,
                 outage=outage,
@@ -137,7 +140,7 @@ class Processor:
             self._take_in(queue, taken)
             if len(taken.leased) + len(taken.unreadable) >= limit:
                 return  # it may have more, so who is next is drawn, or by strict priority begun, anew
-            watch.emptied(found=bool(taken.leased), may_park=not taken.paused)
+            watch.emptied(found=bool(taken.leased), paused=taken.paused)
 
     async def _back_off(self) -> None:
         self._failures += 1
@@ -174,6 +177,11 @@ class Processor:
         """Take tasks again. Idempotent."""
         self._paused = False
         self._wake.set()
+
+    def queue_resumed(self, queue: str) -> None:
+        """A queue, maybe one of this server's, is not paused any more."""
+        if queue in self._watches:
+            self._watches[queue].resumed()
 
     def stop(self) -> None:
         """Take nothing more; what a dequeue under way still brings is put back. Idempotent."""

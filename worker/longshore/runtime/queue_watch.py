@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from random import Random
@@ -10,6 +11,7 @@ from random import Random
 from longshore.broker.base import Broker
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.runtime.outage import Outage, backoff_s
+from longshore.runtime.pauses import Pauses
 from longshore.runtime.timing import Timing
 
 _logger = logging.getLogger("longshore.server")
@@ -20,8 +22,9 @@ _FRUITLESS = 10  # wake-ups in a row that found nothing before the watch slows d
 class QueueWatch:
     """``ready`` until a dequeue came back with less than it asked for; ready again when a task arrives.
 
-    It waits on a connection of its own (parks), which any producer's push ends at once. A paused queue is polled
-    instead: with tasks in it, parking would return immediately for ever. So are queues beyond the parking limit.
+    It waits on a connection of its own (parks), which any producer's push ends at once. Not on a paused queue: with
+    tasks in it, parking would return immediately for ever. There it waits to be told that the pause is over. Queues
+    beyond the parking limit are polled.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class QueueWatch:
         broker: Broker,
         *,
         parks: bool,
+        pauses: Pauses,
         on_ready: Callable[[], None],
         timing: Timing,
         outage: Outage,
@@ -39,23 +43,33 @@ class QueueWatch:
         self._queue = queue
         self._broker = broker
         self._parks = parks
+        self._pauses = pauses
         self._on_ready = on_ready
         self._park = timing.park
         self._poll_s = timing.poll.total_seconds()
+        self._paused_s = timing.paused.total_seconds()
         self._longest_s = timing.backoff.total_seconds()
         self._outage = outage
         self._random = random
         self._may_park = True
+        self._paused = False
+        self._resumed = asyncio.Event()
         self._fruitless = 0
         self._failures = 0
         self._armed = asyncio.Event()
 
-    def emptied(self, *, found: bool, may_park: bool = True) -> None:
-        """A dequeue left nothing behind. ``found``: it brought something; ``may_park``: False for a paused queue."""
+    def emptied(self, *, found: bool, may_park: bool = True, paused: bool = False) -> None:
+        """A dequeue left nothing behind. ``found``: it brought something; ``may_park``: False when Redis refused it."""
         self.ready = False
         self._fruitless = 0 if found else self._fruitless + 1
         self._may_park = may_park
+        self._paused = paused
+        self._resumed.clear()
         self._armed.set()
+
+    def resumed(self) -> None:
+        """The queue is not paused any more."""
+        self._resumed.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -68,7 +82,12 @@ class QueueWatch:
             self._on_ready()
 
     async def _wait_for_work(self) -> bool:
-        if not (self._parks and self._may_park):
+        if self._paused and self._pauses.hears:
+            await self._pauses.found(self._queue)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._resumed.wait(), self._paused_s * self._random.uniform(0.5, 1.5))
+            return True
+        if self._paused or not (self._parks and self._may_park):
             await asyncio.sleep(self._poll_s * self._random.uniform(0.5, 1.5))
             return True
         if self._fruitless > _FRUITLESS:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
 from datetime import UTC, datetime
 from random import Random
 
 from longshore.broker.base import Broker
 from longshore.policy.retry import LEASE_EXPIRED, Failure, decide, lease_expired_delay
 from longshore.protocol.messages import TaskMessage
+from longshore.runtime.duties import Duties
 from longshore.runtime.ending import outcome_for
 from longshore.runtime.rounds import visit_each
 from longshore.runtime.timing import Clock, Timing
@@ -20,25 +20,30 @@ _logger = logging.getLogger("longshore.server")
 
 
 class Recoverer:
-    """One tick looks at each of the server's queues.
+    """One tick looks at each of the queues whose duties are this server's.
 
     Racing another server's recovery, or a worker that was only slow, is settled by Redis: a task leaves active once.
     """
 
-    def __init__(
-        self, broker: Broker, *, queues: Collection[str], timing: Timing, clock: Clock, random: Random
-    ) -> None:
+    def __init__(self, broker: Broker, *, duties: Duties, timing: Timing, clock: Clock, random: Random) -> None:
         self._broker = broker
-        self._queues = queues
+        self._duties = duties
         self._skew = timing.skew
         self._clock = clock
         self._random = random
         self._suspects: dict[str, frozenset[str]] = {}  # ids without a lease at the last tick, by queue
 
     async def tick(self) -> None:
-        await visit_each(self._queues, self._look_at)
+        held = self._duties.held()
+        # What another server has looked after meanwhile was not seen by this one a tick ago.
+        self._suspects = {queue: ids for queue, ids in self._suspects.items() if queue in held}
+        if held:
+            await visit_each(await self._broker.look_for_active(held), self._look_at)
 
-    async def _look_at(self, queue: str) -> None:
+    async def _look_at(self, queue: str, active: bool) -> None:
+        if not active:
+            self._suspects.pop(queue, None)
+            return
         expired = await self._broker.lease_expired(queue, cutoff=self._clock() - self._skew)
         if expired or self._suspects.get(queue):
             expired = await self._without_newly_leaseless(queue, expired)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
-from longshore.errors import BrokerUnavailable, LongshoreError
+from longshore.errors import BrokerUnavailable, InvalidData, LongshoreError
+
+Look = TypeVar("Look")
 
 
-async def visit_each(queues: Collection[str], visit: Callable[[str], Awaitable[None]]) -> None:
-    """Visit every queue, also those after one whose keys cannot be used; then raise the first such error.
+async def visit_each(looks: Mapping[str, Look | InvalidData], visit: Callable[[str, Look], Awaitable[None]]) -> None:
+    """Visit every queue with what a look at it has found, also those after one whose keys cannot be used.
 
-    Raises BrokerUnavailable at once: without Redis the others would fail as well.
+    Then raise the first such error. Raises BrokerUnavailable at once: without Redis the others would fail as well.
     """
     refused: LongshoreError | None = None
-    for queue in queues:
+    for queue, look in looks.items():
         try:
-            await visit(queue)
+            if isinstance(look, InvalidData):
+                raise look
+            await visit(queue, look)
         except BrokerUnavailable:
             raise
         except LongshoreError as error:

@@ -1,4 +1,4 @@
-"""Hears cancellations."""
+"""Hears what is published: cancellations, and what other servers and inspectors tell."""
 
 from __future__ import annotations
 
@@ -7,22 +7,36 @@ import logging
 from collections.abc import Callable
 from random import Random
 
-from longshore.broker.base import Broker
-from longshore.errors import LongshoreError
+from longshore.broker.base import Broker, Channel
+from longshore.errors import InvalidData, LongshoreError
+from longshore.protocol.notices import DutiesHeld, decode_notice
+from longshore.runtime.duties import Duties
 from longshore.runtime.outage import Outage, backoff_s
+from longshore.runtime.pauses import Pauses
 from longshore.runtime.timing import Timing
 
 _logger = logging.getLogger("longshore.server")
 
 
 class Subscriber:
-    """Hands each cancelled task id to ``cancel``. What is published while Redis is away is lost, as in Asynq."""
+    """Hands on each message to whom it concerns. What is published while Redis is away is lost, as in Asynq."""
 
     def __init__(
-        self, broker: Broker, *, cancel: Callable[[str], None], timing: Timing, outage: Outage, random: Random
+        self,
+        broker: Broker,
+        *,
+        cancel: Callable[[str], None],
+        duties: Duties,
+        pauses: Pauses,
+        timing: Timing,
+        outage: Outage,
+        random: Random,
     ) -> None:
+        """``cancel`` is given the id of each cancelled task."""
         self._broker = broker
         self._cancel = cancel
+        self._duties = duties
+        self._pauses = pauses
         self._longest_s = timing.backoff.total_seconds()
         self._outage = outage
         self._random = random
@@ -32,12 +46,31 @@ class Subscriber:
         failures = 0
         while True:
             try:
-                async for task_id in self._broker.cancellations():
+                async for channel, data in self._broker.messages():
                     failures = 0
-                    self._cancel(task_id)
+                    if channel is Channel.NOTICES:
+                        self._heard(data)
+                    elif data is not None:
+                        self._cancel(data.decode("utf-8", "replace"))
             except LongshoreError as error:
                 self._outage.refused("subscriber", error)
             except Exception:
                 _logger.exception("Cancellations are not heard", extra={"action": "subscriber_failed"})
+            self._duties.hears = self._pauses.hears = False
             failures += 1
             await asyncio.sleep(backoff_s(failures, longest_s=self._longest_s, random=self._random))
+
+    def _heard(self, data: bytes | None) -> None:
+        if data is None:
+            self._duties.hears = self._pauses.hears = True
+            self._pauses.missed()
+            return
+        try:
+            notice = decode_notice(data)
+        except InvalidData as error:
+            self._outage.refused("subscriber", error)
+            return
+        if isinstance(notice, DutiesHeld):
+            self._duties.heard(notice)
+        elif notice is not None:
+            self._pauses.heard(notice)

@@ -29,7 +29,10 @@ class Timing:
     forward: timedelta = timedelta(seconds=1)  # Asynq: 5 s; due times are whole seconds, so finer gains nothing
     clean: timedelta = timedelta(seconds=8)  # as Asynq
     sync: timedelta = timedelta(seconds=1)  # Asynq: 5 s
-    poll: timedelta = timedelta(seconds=1)  # paused queues, and those beyond the parking limit
+    announce: timedelta = timedelta(seconds=2)  # between two announcements of the duties that a server does
+    silence: timedelta = timedelta(seconds=6)  # a server not heard for so long does its duties no more
+    poll: timedelta = timedelta(seconds=1)  # whether a paused queue still is; and queues beyond the parking limit
+    paused: timedelta = timedelta(seconds=60)  # a server asks itself so rarely, as it is told of the end of a pause
     park: timedelta = timedelta(seconds=20)  # one blocking wait on an empty queue, before it is renewed
     parking_limit: int = 16  # queues waited on, each with a connection of its own
     cancel_grace: timedelta = timedelta(seconds=5)  # for a cancelled handler to end before its task goes on without it
