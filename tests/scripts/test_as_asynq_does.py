@@ -53,6 +53,7 @@ class Case:
     refused: str = ""  # part of Asynq's error, when it refuses; ours then changes nothing either
     more: KeySpace = field(default_factory=dict)  # key → fields of its hash, or members, that only ours writes
     less: tuple[str, ...] = ()  # keys that only Asynq leaves behind
+    fewer: dict[str, tuple[bytes, ...]] = field(default_factory=dict)  # key → fields of its hash that only Asynq leaves
 
 
 def _enqueue(message: TaskMessage, **options: Any) -> Act:
@@ -238,8 +239,8 @@ CASES = [
     Case(
         name="forward into a group: the group is listed",
         before={
-            keys.task("default", "a"): {b"msg": codec.encode_task(_GROUPED), b"state": b"retry", b"group": b"g"},
-            keys.retry("default"): {b"a": float(_NOW_S)},
+            keys.task("default", "a"): {b"msg": codec.encode_task(_GROUPED), b"state": b"scheduled", b"group": b"g"},
+            keys.scheduled("default"): {b"a": float(_NOW_S)},
         },
         ours=lambda broker, _: broker.forward("default", now=_NOW),
         go={"op": "forward"},
@@ -274,11 +275,12 @@ CASES = [
         for state in ("scheduled", "retry", "archived", "completed")
     ),
     Case(
-        name="run the last task of a group",
+        name="run the last task of a group: it forgets the group",
         before=queue_content(groups={"g": [(_GROUPED, 1)]}),
         ours=lambda _, inspector: inspector.run_task("default", "a"),
         go={"op": "run task", "id": "a"},
         more=_SINCE,
+        fewer={keys.task("default", "a"): (b"group",)},
     ),
     *(
         Case(
@@ -358,6 +360,9 @@ async def test_the_key_space_is_what_asynq_makes_it(
     for key in case.less:
         assert theirs.pop(key)
         their_lifetimes.pop(key, None)
+    for key, names in case.fewer.items():
+        for name in names:
+            assert theirs[key].pop(name)
     for key, extra in case.more.items():
         if isinstance(extra, set):
             assert extra <= ours[key]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from longshore.errors import InvalidData
 from longshore.protocol.messages import (
@@ -23,6 +23,9 @@ from longshore.protocol.messages import (
     WorkerInfo,
 )
 from longshore.protocol.notices import Notice
+
+if TYPE_CHECKING:
+    from longshore.broker.groups_base import GroupStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +148,10 @@ class Broker(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
+
+    @property
+    def groups(self) -> GroupStore:
+        """Groups and aggregation sets, of the same Redis."""
 
     # -- producers ---------------------------------------------------------------------------------------------------
 

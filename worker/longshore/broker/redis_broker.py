@@ -24,9 +24,11 @@ from longshore.broker.base import (
 )
 from longshore.broker.connection import Command, RedisConnection
 from longshore.broker.creation import creation_command, portions
+from longshore.broker.groups import RedisGroupStore
 from longshore.broker.limits import MOST_AT_ONCE
 from longshore.broker.looks import due_commands, is_over, waiting
 from longshore.broker.queue_names import queue_names
+from longshore.broker.reading import read_message, text
 from longshore.broker.scripts import (
     DELETE_EXPIRED_COMPLETED,
     DEQUEUE,
@@ -74,6 +76,7 @@ class RedisBroker:
 
     def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
+        self.groups = RedisGroupStore(connection)
 
     @classmethod
     def connect(cls, settings: RedisSettings) -> RedisBroker:
@@ -135,14 +138,14 @@ class RedisBroker:
         taken, lost = reply
         expires_at = codec.from_unix_seconds(expires_at_s)
         leased: list[Leased] = []
-        unreadable = [Unreadable(queue=queue, task_id=_text(i), problem="the task has no content") for i in lost]
+        unreadable = [Unreadable(queue=queue, task_id=text(i), problem="the task has no content") for i in lost]
         aside: list[bytes] = []
         for i in range(0, len(taken), 2):
             try:
-                message = _read(queue, taken[i], taken[i + 1])
+                message = read_message(queue, taken[i], taken[i + 1])
             except InvalidData as error:
                 aside.append(taken[i])
-                unreadable.append(Unreadable(queue=queue, task_id=_text(taken[i]), problem=str(error)))
+                unreadable.append(Unreadable(queue=queue, task_id=text(taken[i]), problem=str(error)))
             else:
                 leased.append(Leased(message=message, lease_expires_at=expires_at))
         if aside:
@@ -217,8 +220,8 @@ class RedisBroker:
         )
         moved = await self.connection.run(
             [
-                (FORWARD, 3, source, keys.pending(queue), keys.groups(queue), *arguments)
-                for source in (keys.scheduled(queue), keys.retry(queue))
+                (FORWARD, 3, source, keys.pending(queue), keys.groups(queue), *arguments, to_groups)
+                for source, to_groups in ((keys.scheduled(queue), 1), (keys.retry(queue), 0))
             ]
         )
         return sum(moved)
@@ -233,7 +236,7 @@ class RedisBroker:
         aside: list[bytes] = []
         for task_id, data in zip(reply[::2], reply[1::2], strict=True):
             try:
-                messages.append(_read(queue, task_id, data))
+                messages.append(read_message(queue, task_id, data))
             except InvalidData:
                 aside.append(task_id)
         if aside:
@@ -338,25 +341,8 @@ _NOTHING = Dequeued()
 _PAUSED = Dequeued(paused=True)
 
 
-def _read(queue: str, task_id: bytes, data: bytes | None) -> TaskMessage:
-    """The task, if it is one and the one its keys say. Raises InvalidData."""
-    if data is None:
-        raise InvalidData("the task has no content")
-    message = codec.decode_task(data)
-    # What becomes of a task is written under the names in its message; those of another would never be cleaned up.
-    if message.id.encode() != task_id:
-        raise InvalidData(f"the task's content is that of task {message.id!r}")
-    if message.queue != queue:
-        raise InvalidData(f"the task's content is that of queue {message.queue!r}")
-    return message
-
-
 def _recording(entry_id: str, event: SchedulerEnqueueEvent) -> Command:
     at_s = codec.unix_seconds(event.enqueued_at)
     data = codec.encode_enqueue_event(event)
     key = keys.scheduler_history(entry_id)
     return (RECORD_ENQUEUE_EVENT, 1, key, at_s, data, _HISTORY_SIZE, _HISTORY_LIFETIME_S)
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

@@ -139,6 +139,26 @@ def group(queue: str, name: str) -> str:
     return f"asynq:{{{queue}}}:g:{name}"
 
 
+def aggregation_sets(queue: str) -> str:
+    """Zset: key of an aggregation set → when it is given back to its group, s."""
+    return f"asynq:{{{queue}}}:aggregation_sets"
+
+
+def aggregation_set(queue: str, group_name: str, set_id: str) -> str:
+    """Zset: id → when it joined the group, s. Members of a group that are being aggregated."""
+    return f"asynq:{{{queue}}}:g:{group_name}:{set_id}"
+
+
+def group_and_set_id(queue: str, set_key: str) -> tuple[str, str] | None:
+    """The group and the id in an aggregation set's key; None when it is no such key of the queue.
+
+    A group's name may have colons, an id has none.
+    """
+    prefix = group_prefix(queue)
+    name, colon, set_id = set_key.removeprefix(prefix).rpartition(":")
+    return (name, set_id) if colon and set_key.startswith(prefix) else None
+
+
 def unique(queue: str, task_type: str, payload: bytes | None) -> str:
     """String: id of the task that holds the lock. An absent payload and an empty one are two different keys."""
     # MD5 because the peers compute the same key; nothing secret rests on it

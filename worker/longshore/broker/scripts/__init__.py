@@ -49,6 +49,14 @@ PUBLISH_SERVER = _load("publish_server", "string hash")
 PUBLISH_SCHEDULER = _load("publish_scheduler", "list")
 RECORD_ENQUEUE_EVENT = _load("record_enqueue_event", "zset")
 
+# Groups
+LIST_GROUPS = _load("list_groups", "set zset")
+TAKE_GROUP = _load("take_group", "zset zset zset set")
+READ_AGGREGATION_SET = _load("read_aggregation_set", "zset")
+FINISH_AGGREGATION = _load("finish_aggregation", "zset zset hash any set string")
+SET_ASIDE_GROUPED = _load("set_aside_grouped", "zset zset")
+RECLAIM_AGGREGATION_SET = _load("reclaim_aggregation_set", "zset zset zset set")
+
 # Schedulers
 TICK = _load("tick", "hash hash list string")
 HOLD_SCHEDULER_LEASE = _load("hold_scheduler_lease", "string")

@@ -13,6 +13,8 @@
 --        the ids that had no hash, or a hash without a msg. Nothing can be run of those: they are gone from the queue,
 --        and so is what was left of their hash. A key of another type in a hash's place stays: it is not ours.
 --
+-- A task that was run out of its group forgets the group: its next attempt is its own too. Asynq puts it back there.
+--
 -- Atomic so that a task has one taker, and is in the active list and leased from the moment it leaves the pending one.
 -- Redis undoes nothing when a script fails, so whatever may fail does before the first write, or is passed over.
 if redis.call("EXISTS", KEYS[2]) == 1 then
@@ -35,7 +37,7 @@ for i = count, 1, -1 do
   local msg = redis.pcall("HGET", key, "msg")
   if type(msg) == "string" then
     redis.call("HSET", key, "state", "active")
-    redis.call("HDEL", key, "pending_since")
+    redis.call("HDEL", key, "pending_since", "group")
     taken[#taken + 1] = id
     taken[#taken + 1] = msg
     active[#active + 1] = id

@@ -8,11 +8,13 @@
 -- ARGV[3] limit                                 1 to 1000
 -- ARGV[4] asynq:{<queue>}:t:                    prefix of the tasks' keys
 -- ARGV[5] asynq:{<queue>}:g:                    prefix of the groups' keys
+-- ARGV[6] "1" for scheduled: a task with a group joins it; "0" for retry: it has been run by itself
 --
 -- Reply: how many ids left the set. An id without a hash is dropped, so that it does not keep the others waiting.
 --
 -- Atomic so that two servers forward a task once. Unlike Asynq's, a task that goes to a group lists the group's name:
--- an aggregator finds groups by that list alone.
+-- an aggregator finds groups by that list alone. And one that failed is tried again: Asynq lets it join the group that it
+-- was once run out of.
 local ids = redis.call("ZRANGEBYSCORE", KEYS[1], "-inf", ARGV[1], "LIMIT", 0, ARGV[3])
 if #ids == 0 then
   return 0
@@ -28,12 +30,15 @@ for i = 1, #ids do
     if not task.err then -- a key of another type is not ours to delete
       redis.call("DEL", key)
     end
-  elseif group and group ~= "" then
+  elseif group and group ~= "" and ARGV[6] == "1" then
     redis.call("HSET", key, "state", "aggregating")
     redis.call("ZADD", ARGV[5] .. group, ARGV[1], id)
     redis.call("SADD", KEYS[3], group)
   else
     redis.call("HSET", key, "state", "pending", "pending_since", ARGV[2])
+    if group then
+      redis.call("HDEL", key, "group")
+    end
     pending[#pending + 1] = id
   end
 end

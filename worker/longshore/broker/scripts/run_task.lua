@@ -13,7 +13,8 @@
 --        -2 it is pending already
 --        -3 it is not where its state says; nothing was written
 --
--- Atomic so that the task is in one container only. Unlike Asynq's, it records since when the task waits.
+-- Atomic so that the task is in one container only. Unlike Asynq's, it records since when the task waits,
+-- and the task forgets its group: it is to run by itself, also after a failure.
 redis.call("LLEN", KEYS[2]) -- fails here, before anything is written, when it is of another type
 local fields = redis.call("HMGET", KEYS[1], "state", "group")
 local state, group = fields[1], fields[2]
@@ -36,4 +37,5 @@ elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
 end
 redis.call("LPUSH", KEYS[2], ARGV[1])
 redis.call("HSET", KEYS[1], "state", "pending", "pending_since", ARGV[3])
+redis.call("HDEL", KEYS[1], "group")
 return 1
