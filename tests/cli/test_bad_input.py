@@ -85,7 +85,7 @@ def project(tmp_path: Path) -> Path:
         (("enqueue", "a", "--payload", "@missing.json"), "--payload: cannot read missing.json: No such file"),
         (("enqueue", "a", "--queue", " "), "queue: must not be blank"),
         (("enqueue", "a", "--max-retry", "-1"), "max_retry: must not be negative"),
-        (("enqueue", "a", "--timeout", "0"), "timeout: Asynq has no task without a time limit"),
+        (("enqueue", "a", "--timeout", "0"), "timeout: must be more than zero"),
         (("enqueue", "a", "--at", "tomorrow"), "'tomorrow' is not a time; write it as 2026-01-31T18:00:00Z"),
         (("enqueue", "a", "--at", "2026-01-31T18:00:00"), "has no time zone; append Z for UTC"),
         (

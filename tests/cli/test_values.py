@@ -9,13 +9,15 @@ import click
 import pytest
 
 from longshore.cli.settings import SETTINGS
-from longshore.cli.values import Address, Duration, Header, Moment, QueuePriorities
+from longshore.cli.values import Address, Duration, Header, Moment, QueuePriorities, TimeLimit
 
 
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
         (Duration(), "90", timedelta(seconds=90)),
+        (TimeLimit(), "90", timedelta(seconds=90)),
+        (TimeLimit(), "none", timedelta.max),
         (Duration(), "0", timedelta(0)),
         (Duration(), "1.5", timedelta(seconds=1.5)),
         (Duration(), "1m30s", timedelta(seconds=90)),

@@ -114,9 +114,10 @@ CASES = [
         go={"op": "schedule unique", "msg": _UNIQUE, "at_s": _NOW_S + 86400, "ttl_s": 86490},
     ),
     Case(
-        name="schedule with a group",
+        name="schedule with a group: the hash names it, so that the task joins the group when it is due",
         ours=_enqueue(_GROUPED, process_at=_NOW + _DAY),
         go={"op": "schedule", "msg": _GROUPED, "at_s": _NOW_S + 86400},
+        more={keys.task("default", "a"): {b"group": b"g"}},
     ),
     Case(name="add to a group", ours=_enqueue(_GROUPED), go={"op": "add to group", "msg": _GROUPED, "group": "g"}),
     Case(

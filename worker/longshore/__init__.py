@@ -27,12 +27,14 @@ from longshore.errors import (
 )
 from longshore.inspector import Inspector
 from longshore.middleware import CallNext, Middleware
+from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, ServerSnapshot, TaskInfo
 from longshore.protocol.states import TaskState
 from longshore.server import Server
-from longshore.task import Task
+from longshore.task import NO_TIMEOUT, Task
 
 __all__ = [
+    "NO_TIMEOUT",
     "App",
     "BrokerSnapshot",
     "BrokerUnavailable",
@@ -41,6 +43,8 @@ __all__ = [
     "Context",
     "DuplicateTask",
     "EnqueueError",
+    "EnqueueMiddleware",
+    "EnqueueNext",
     "HandlerNotFound",
     "HandlerSignal",
     "Inspector",

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from random import Random
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeAlias, Unpack
 
-from longshore.broker.base import Broker, EnqueueResult, NewTask, RedisSettings
+from longshore.broker.base import Broker, NewTask, RedisSettings
+from longshore.broker.creation import portions
+from longshore.broker.limits import MOST_AT_ONCE
 from longshore.broker.redis_broker import RedisBroker
-from longshore.errors import DuplicateTask, EnqueueError, InvalidOption, TaskIDConflict
-from longshore.protocol import codec, keys
-from longshore.protocol.messages import TaskMessage
+from longshore.errors import EnqueueError, InvalidOption, WrongType
+from longshore.producer.coalescer import Coalescer
+from longshore.producer.delivery import Delivery
+from longshore.producer.middleware import EnqueueMiddleware, composed
+from longshore.producer.preparation import Enqueued, TaskLike, answer, new_task, task_from, with_all_options
+from longshore.producer.task_ids import random_ids
 from longshore.protocol.snapshots import TaskInfo
-from longshore.protocol.states import TaskState
-from longshore.task import OPTIONS, Task, TaskOptions, checked_options, merged_options
+from longshore.task import Task, TaskOptions, checked_options
+
+TaskDefaults: TypeAlias = Callable[[str], Mapping[str, Any] | None]
+"""The options that hold for every task of a type unless the task or the call says otherwise."""
+
+DEFAULT_RETRY_FOR = timedelta(seconds=5)
 
 
 class Client:
     """Creates tasks that any worker server of this Redis may run, Go ones included.
 
     Safe to share between asyncio tasks of one event loop. An async context manager; ``aclose`` does the same. Nothing
-    is sent before the first call.
+    is sent before the first call. Tasks that are enqueued at the same time share a round trip.
     """
 
     def __init__(
@@ -31,58 +42,78 @@ class Client:
         *,
         broker: Broker | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        defaults: TaskDefaults | None = None,
+        middleware: Sequence[EnqueueMiddleware] = (),
+        retry_for: timedelta | float = DEFAULT_RETRY_FOR,
     ) -> None:
         """``redis``: a URL, or settings; the default is a local Redis. Or a ``broker``, which the caller closes.
 
-        Raises InvalidOption when the URL cannot be read, or both are given.
+        ``defaults(type)``: options of the lowest rank. ``middleware``: the first is the outermost. ``retry_for``: for
+        how long (timedelta or seconds) creating is tried again while Redis cannot be reached; the last try may take
+        the connection's timeout beyond it. 0: once.
+
+        Raises InvalidOption when the URL cannot be read, or both a Redis and a broker are given.
         """
         if broker is not None and redis is not None:
             raise InvalidOption("broker", "give either a Redis or a broker, not both")
+        retry_for = retry_for if isinstance(retry_for, timedelta) else timedelta(seconds=retry_for)
+        if retry_for < timedelta():
+            raise InvalidOption("retry_for", "must not be negative; 0 means no second try")
         self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
         self._owns_broker = broker is None
         self._clock = clock
+        self._defaults = defaults
+        self._checked_defaults: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+        self._through_middleware = composed(middleware, self._create) if middleware else None
+        self._delivery = Delivery(self._broker, retry_for=retry_for, random=Random())
+        self._coalescer = Coalescer(self._delivery, clock=clock)
+        self._random_ids = random_ids()
 
     async def enqueue(self, task: Task | str, payload: Any = None, **options: Unpack[TaskOptions]) -> TaskInfo:
         """Create one task, given as a Task or as its type and payload.
 
-        Options of the call win over the task's own. A task that is due later is scheduled, one with a group waits in
-        it, any other is pending at once.
+        Options of the call win over the task's own, and those over the defaults of its type. A task that is due later
+        is scheduled, one with a group waits in it, any other is pending at once.
 
         Raises InvalidOption for what cannot be used, before anything is sent; DuplicateTask when ``unique_for`` is
         given and a task of the same queue, type and payload holds the lock; TaskIDConflict when the queue has a task of
-        that id; BrokerUnavailable when Redis does not take it. After BrokerUnavailable the task may or may not exist:
-        give a ``task_id`` to be able to repeat safely.
+        that id; BrokerUnavailable when Redis does not take it within ``retry_for``: the task may exist nevertheless,
+        so give a ``task_id`` to be able to call again safely. A call that is cancelled may have created it, too.
         """
         if isinstance(task, Task):
             if payload is not None:
                 raise InvalidOption("payload", "the Task has one already")
         else:
             task = Task(task, payload)
-        [result] = await self.enqueue_many([task], **options)
-        if isinstance(result, EnqueueError):
-            raise result
-        return result
+        task = with_all_options(task, self._defaults_of(task.type), checked_options(options))
+        return await (self._through_middleware or self._create)(task)
 
-    async def enqueue_many(
-        self, tasks: Iterable[Task], **options: Unpack[TaskOptions]
-    ) -> list[TaskInfo | EnqueueError]:
-        """Create many tasks, a thousand a round trip; for each, in order, what was stored or why it was refused.
+    async def enqueue_many(self, tasks: Iterable[TaskLike], **options: Unpack[TaskOptions]) -> list[Enqueued]:
+        """Create many tasks, up to a thousand a round trip; for each, in order, what was stored or why it was not.
 
-        Each task is created or refused on its own. Raises InvalidOption before anything is sent, and BrokerUnavailable,
-        after which any of them may exist.
+        A task is a Task, a type, or a tuple ``(type, payload, options)``, of which the later two may be left out. Each
+        is created or refused on its own, whatever becomes of the others: a refused one has its DuplicateTask,
+        TaskIDConflict, InvalidOption or WrongType as its result. Raises InvalidOption when ``options``, which are for
+        all, cannot be used, and BrokerUnavailable as ``enqueue`` does.
         """
-        now = self._clock()
         checked = checked_options(options)
-        new = [_new_task(task, checked, now) for task in tasks]
-        results = await self._broker.enqueue(new, now=now)
-        return [_answer(task, result, now) for task, result in zip(new, results, strict=True)]
+        results: list[Enqueued] = []
+        items = iter(tasks)
+        while some := list(islice(items, MOST_AT_ONCE)):
+            if self._through_middleware is None:
+                results += await self._create_many(some, checked)
+            else:
+                results += await self._many_through_middleware(some, checked)
+        return results
 
     async def ping(self) -> None:
         """Raise BrokerUnavailable, with Redis' own reason, unless Redis answers and accepts the credentials."""
         await self._broker.ping()
 
     async def aclose(self) -> None:
-        """Close the connections the client made. Idempotent."""
+        """Fail what is under way, and close the connections the client made. Idempotent."""
+        self._delivery.close()
+        await self._coalescer.aclose()
         if self._owns_broker:
             await self._broker.aclose()
 
@@ -94,48 +125,70 @@ class Client:
     ) -> None:
         await self.aclose()
 
+    async def _create(self, task: Task) -> TaskInfo:
+        now = self._clock()
+        new = new_task(task, task.options, random_id=next(self._random_ids), now=now)
+        result = answer(new, await self._coalescer.send(new), now)
+        if isinstance(result, EnqueueError | WrongType):
+            raise result
+        return result
 
-def _new_task(task: Task, call_options: dict[str, Any], now: datetime) -> NewTask:
-    options = merged_options(task.options, call_options)
-    queue: str = options.get("queue", OPTIONS["queue"].default)
-    deadline: datetime | None = options.get("deadline")
-    timeout: timedelta | None = options.get("timeout")
-    if timeout is None and deadline is None:
-        timeout = OPTIONS["timeout"].default
-    unique_for: timedelta | None = options.get("unique_for")
-    process_at: datetime | None = options.get("process_at")
-    if "process_in" in options:
-        process_at = now + options["process_in"]
-    return NewTask(
-        message=TaskMessage(
-            type=task.type,
-            payload=task.payload,
-            id=options.get("task_id") or str(uuid.uuid4()),
-            queue=queue,
-            max_retry=options.get("max_retry", OPTIONS["max_retry"].default),
-            timeout=timeout,
-            deadline=deadline,
-            unique_key=keys.unique(queue, task.type, task.payload) if unique_for else None,
-            retention=options.get("retention") or None,
-            group=options.get("group"),
-            headers=options.get("headers", OPTIONS["headers"].default),
-        ),
-        process_at=process_at if process_at is not None and process_at > now else None,
-        unique_for=unique_for,
-    )
+    async def _create_many(self, items: Sequence[TaskLike], call_options: Mapping[str, Any]) -> list[Enqueued]:
+        now = self._clock()
+        results: list[Enqueued | NewTask] = []
+        for item in items:
+            try:
+                task = task_from(item)
+                complete = with_all_options(task, self._defaults_of(task.type), call_options)
+                results.append(new_task(complete, complete.options, random_id=next(self._random_ids), now=now))
+            except InvalidOption as error:
+                results.append(error)
+        new = [result for result in results if isinstance(result, NewTask)]
+        answers: list[Enqueued] = []
+        for portion in portions(new):
+            sent = await self._delivery.send(portion, now=now)
+            answers += [answer(task, result, now) for task, result in zip(portion, sent, strict=True)]
+        if len(answers) == len(results):
+            return answers
+        remaining = iter(answers)
+        return [next(remaining) if isinstance(result, NewTask) else result for result in results]
+
+    async def _many_through_middleware(
+        self, items: Sequence[TaskLike], call_options: Mapping[str, Any]
+    ) -> list[Enqueued]:
+        async def one(item: TaskLike) -> Enqueued:
+            assert self._through_middleware is not None
+            try:
+                task = task_from(item)
+                return await self._through_middleware(
+                    with_all_options(task, self._defaults_of(task.type), call_options)
+                )
+            except (EnqueueError, InvalidOption, WrongType) as error:
+                return error
+
+        # each ends by itself: one that fails for another reason must not leave the others half done
+        results = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
+        answers: list[Enqueued] = []
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, EnqueueError | InvalidOption | WrongType):
+                raise result
+            answers.append(result)
+        return answers
+
+    def _defaults_of(self, task_type: str) -> Mapping[str, Any]:
+        """The checked defaults of a type. Raises InvalidOption for those that cannot be used."""
+        if self._defaults is None:
+            return {}
+        given = self._defaults(task_type)
+        if not given:
+            return {}
+        known = self._checked_defaults.get(task_type)
+        if known is None or known[0] is not given:
+            if len(self._checked_defaults) >= _MOST_DEFAULTS:
+                self._checked_defaults.clear()
+            known = self._checked_defaults[task_type] = (given, checked_options(given))
+        return known[1]
 
 
-def _answer(task: NewTask, result: EnqueueResult, now: datetime) -> TaskInfo | EnqueueError:
-    message = task.message
-    if result is EnqueueResult.ID_CONFLICT:
-        text = f"queue {message.queue!r} already has a task with id {message.id!r}"
-        return TaskIDConflict(text, queue=message.queue, task_id=message.id)
-    if result is EnqueueResult.DUPLICATE:
-        text = f"queue {message.queue!r} already has a task of type {message.type!r} with this payload"
-        return DuplicateTask(text, queue=message.queue, task_id=message.id)
-    if task.process_at is not None:
-        due = codec.from_unix_seconds(codec.unix_seconds(task.process_at))
-        return TaskInfo(message=message, state=TaskState.SCHEDULED, next_process_at=due)
-    if message.group:
-        return TaskInfo(message=message, state=TaskState.AGGREGATING)
-    return TaskInfo(message=message, state=TaskState.PENDING, next_process_at=now)
+# Types whose defaults are remembered: a prefix handler may see types without end.
+_MOST_DEFAULTS = 1000

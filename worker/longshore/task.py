@@ -8,18 +8,30 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import Any, Final, Self, TypedDict, Unpack
 from uuid import UUID
 
 from longshore.errors import InvalidOption
 
+NO_TIMEOUT: Final = timedelta.max
+"""As ``timeout``: an attempt may take as long as it likes.
+
+Asynq reads a message without timeout and deadline as 30 minutes, so it is stored as a deadline in the year 9999.
+"""
+
+# The last year that every reader can say, asynqmon's JSON in any time zone included.
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+
 
 class TaskOptions(TypedDict, total=False):
-    """How a task is to be enqueued. ``None`` is the same as not given. Durations: timedelta, or seconds as a number."""
+    """How a task is to be enqueued. ``None`` is the same as not given. Durations: timedelta, or seconds as a number.
+
+    Asynq keeps timeout, unique_for and retention in whole seconds: parts of one are rounded up, so that none vanishes.
+    """
 
     queue: str | None
     max_retry: int | None
@@ -62,6 +74,22 @@ class Task:
     def options(self) -> Mapping[str, Any]:
         """The options given, checked and converted; those not given are absent."""
         return self._options
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> Self:
+        """The same task with other options besides its own; headers are joined. Raises InvalidOption."""
+        return self.with_checked(merged_options(self._options, checked_options(options)))
+
+    def with_payload(self, payload: Any) -> Self:
+        """The same task with another payload. Raises InvalidOption when JSON cannot say it."""
+        other = self.with_checked(self._options)
+        other._payload = encode_payload(payload)
+        return other
+
+    def with_checked(self, options: Mapping[str, Any]) -> Self:
+        """The same task with these options only, which are checked already."""
+        other = object.__new__(type(self))
+        other._type, other._payload, other._options = self._type, self._payload, MappingProxyType(dict(options))
+        return other
 
     def __repr__(self) -> str:
         # without the payload: it may be secret, and reprs end up in logs
@@ -108,6 +136,17 @@ def merged_options(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict
     if "headers" in earlier and "headers" in later:
         merged["headers"] = {**earlier["headers"], **later["headers"]}
     return merged
+
+
+def time_limits(options: Mapping[str, Any]) -> tuple[timedelta | None, datetime | None]:
+    """Timeout and deadline as a message carries them, from checked options."""
+    timeout: timedelta | None = options.get("timeout")
+    deadline: datetime | None = options.get("deadline")
+    if timeout is None:
+        return (OPTIONS["timeout"].default if deadline is None else None), deadline
+    if timeout == NO_TIMEOUT:
+        return None, deadline or _NEVER
+    return timeout, deadline
 
 
 def encode_payload(payload: Any) -> bytes | None:
@@ -200,22 +239,26 @@ def _any_duration(name: str, value: Any) -> timedelta:
 
 
 def _whole_seconds(name: str, value: Any) -> timedelta:
-    """Asynq keeps whole seconds: what is below one would vanish."""
+    """Asynq keeps whole seconds: parts of one are rounded up, since what is cut may be all there is."""
     duration = _any_duration(name, value)
-    if duration < timedelta(seconds=1):
-        raise InvalidOption(name, "must be at least 1 second")
-    return timedelta(seconds=duration // timedelta(seconds=1))
+    if duration <= _NOTHING:
+        raise InvalidOption(name, "must be more than zero")
+    return min(timedelta(seconds=-(-duration // _SECOND)), _LONGEST_SECONDS)
 
 
 def _timeout(name: str, value: Any) -> timedelta:
+    if value == NO_TIMEOUT:
+        return NO_TIMEOUT
     duration = _any_duration(name, value)
     if not duration:
-        raise InvalidOption(name, "Asynq has no task without a time limit; for a very long one give a far deadline")
+        raise InvalidOption(name, "must be more than zero; for no time limit give NO_TIMEOUT")
     return _whole_seconds(name, duration)
 
 
 def _retention(name: str, value: Any) -> timedelta:
     duration = _any_duration(name, value)
+    if duration < _NOTHING:
+        raise InvalidOption(name, "must not be negative; 0 deletes the task at once")
     return duration if not duration else _whole_seconds(name, duration)
 
 
@@ -248,6 +291,9 @@ def _headers(name: str, value: Any) -> dict[str, str]:
 _INT32_MAX = 2**31 - 1
 # Go's time.Duration is an int64 of nanoseconds. A longer timeout is negative to a Go server: over before it begins.
 _LONGEST = timedelta(microseconds=(2**63 - 1) // 1000)
+_SECOND = timedelta(seconds=1)
+_LONGEST_SECONDS = _LONGEST // _SECOND * _SECOND
+_NOTHING = timedelta()
 
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {
@@ -256,7 +302,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "timeout": Option(
             default=timedelta(minutes=30),
             convert=_timeout,
-            meaning="time limit of one attempt, whole seconds; the default holds only when there is no deadline",
+            meaning="time limit of one attempt, or NO_TIMEOUT; the default holds only when there is no deadline",
         ),
         "deadline": Option(default=None, convert=_deadline, meaning="no attempt runs beyond this time"),
         "process_at": Option(default=None, convert=_moment, meaning="do not run before this time"),

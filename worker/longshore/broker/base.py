@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from longshore.errors import InvalidData
+from longshore.errors import InvalidData, WrongType
 from longshore.protocol.messages import (
     SchedulerEnqueueEvent,
     SchedulerEntry,
@@ -43,6 +43,15 @@ class EnqueueResult(Enum):
     CREATED = 1
     ID_CONFLICT = 0  # a task of that id exists in the queue; nothing was written
     DUPLICATE = -1  # the unique lock is held; nothing was written
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sending:
+    """By what Redis recognises a creating call that comes twice because the first reply was lost."""
+
+    sender: str  # unique; has one call under way at a time
+    number: int  # of the call among its sender's; the same for each try of it
+    lifetime: timedelta  # whole seconds ≥ 1 for which it is recognised: longer than anybody repeats it
 
 
 class Leased(NamedTuple):
@@ -155,10 +164,14 @@ class Broker(Protocol):
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult]:
+    async def enqueue(
+        self, tasks: Sequence[NewTask], *, now: datetime, sending: Sending | None = None
+    ) -> list[EnqueueResult | WrongType]:
         """Create tasks of any queues and routes; one result a task, in order. Registers the queues.
 
-        One round trip for each 1,000 of them, or fewer when they are large.
+        One round trip for each 1,000 of them, or fewer when they are large. WrongType: a key that the task needs is not
+        what Asynq keeps there, and nothing was written for the task. With ``sending``, which is for no more tasks than
+        one round trip carries, a call that is repeated is carried out once and answers each time what it did first.
         """
 
     # -- a worker server's taking and giving back --------------------------------------------------------------------

@@ -19,11 +19,12 @@ from longshore.broker.base import (
     NewTask,
     Outcome,
     RedisSettings,
+    Sending,
     Unreadable,
     Waiting,
 )
 from longshore.broker.connection import Command, RedisConnection
-from longshore.broker.creation import creation_command, portions
+from longshore.broker.creation import created, creation_calls, portions
 from longshore.broker.groups import RedisGroupStore
 from longshore.broker.limits import MOST_AT_ONCE
 from longshore.broker.looks import due_commands, is_over, waiting
@@ -42,7 +43,7 @@ from longshore.broker.scripts import (
 )
 from longshore.broker.settlements import settled, settlement_commands
 from longshore.broker.topology import open_redis
-from longshore.errors import BrokerUnavailable, InvalidData
+from longshore.errors import BrokerUnavailable, InvalidData, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import (
     SchedulerEnqueueEvent,
@@ -91,15 +92,18 @@ class RedisBroker:
 
     # -- producers ---------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult]:
-        results: list[EnqueueResult] = []
+    async def enqueue(
+        self, tasks: Sequence[NewTask], *, now: datetime, sending: Sending | None = None
+    ) -> list[EnqueueResult | WrongType]:
+        results: list[EnqueueResult | WrongType] = []
         for some in portions(tasks):
+            calls = creation_calls(some, now, sending)
             # Always, not once a process as Asynq's client does: another process may have removed the queue since.
-            queues = dict.fromkeys(task.message.queue for task in some)
-            commands: list[Command] = [("SADD", keys.QUEUES, *queues)]
-            commands += [creation_command(task, now) for task in some]
-            replies = await self.connection.run(commands)
-            results += [EnqueueResult(reply) for reply in replies[1:]]
+            register: Command = ("SADD", keys.QUEUES, *(call.queue for call in calls))
+            registered, *replies = await self.connection.run_each([register, *(call.command for call in calls)])
+            if isinstance(registered, WrongType):
+                raise registered
+            results += created(some, calls, replies)
         return results
 
     # -- a worker server's taking and giving back --------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from longshore.cli.settings import REDIS_SETTINGS, redis_settings, with_settings
-from longshore.cli.values import Duration, Header, Moment
+from longshore.cli.values import Duration, Header, Moment, TimeLimit
 from longshore.client import Client
 from longshore.errors import InvalidOption
 from longshore.task import Task
@@ -25,7 +25,7 @@ from longshore.task import Task
 @click.option("--raw", is_flag=True, help="Take the payload's bytes as they are; they need not be JSON.")
 @click.option("--queue", help="Queue to put it in.  [default: default]")
 @click.option("--max-retry", type=int, help="Retries after the first attempt.  [default: 25]")
-@click.option("--timeout", type=Duration(), help="Time limit of one attempt.  [default: 30m, without --deadline]")
+@click.option("--timeout", type=TimeLimit(), help="Time limit of one attempt, or none.  [default: 30m]")
 @click.option("--deadline", type=Moment(), help="No attempt runs beyond this time.")
 @click.option("--at", "process_at", type=Moment(), help="Do not run it before this time.")
 @click.option("--in", "process_in", type=Duration(), help="Do not run it before so long from now.")
@@ -54,7 +54,7 @@ def enqueue(
     settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
 
     async def create() -> str:
-        async with Client(settings) as client:
+        async with Client(settings, retry_for=0) as client:
             return (await client.enqueue(task)).message.id
 
     click.echo(asyncio.run(create()))

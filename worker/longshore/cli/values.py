@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from longshore.task import NO_TIMEOUT
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
@@ -38,6 +40,13 @@ class Duration(click.ParamType[timedelta]):
             return timedelta(seconds=seconds)
         except OverflowError:
             self.fail(f"{text!r} is too long a duration", param, ctx)
+
+
+class TimeLimit(Duration):
+    """A Duration, or ``none`` for no time limit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        return NO_TIMEOUT if str(value).strip() == "none" else super().convert(value, param, ctx)
 
 
 class Moment(click.ParamType[datetime]):

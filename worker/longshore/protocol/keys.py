@@ -174,6 +174,11 @@ def notices(database: int) -> str:
     return f"longshore:notices:{database}"
 
 
+def sent(queue: str, sender: str) -> str:
+    """String with a lifetime: a sender's last creating call and its reply. Beside the queue, for the script's sake."""
+    return f"longshore:{{{queue}}}:sent:{sender}"
+
+
 def periodic_entries(scope: str) -> str:
     """Hash: name → PeriodicEntry as JSON. Written by whoever declares them, read by schedulers."""
     return f"longshore:periodic:{scope}"

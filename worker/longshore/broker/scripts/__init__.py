@@ -27,9 +27,7 @@ def _load(name: str, key_types: str) -> Script:
 
 
 # Producers
-ENQUEUE = _load("enqueue", "hash list string")
-SCHEDULE = _load("schedule", "hash zset string")
-ADD_TO_GROUP = _load("add_to_group", "hash zset set string")
+ENQUEUE = _load("enqueue", "list zset set string")
 
 # A worker server's taking and giving back
 DEQUEUE = _load("dequeue", "list string list zset")
