@@ -6,12 +6,11 @@ The scripts that change something are compared with Asynq's own in tests/scripts
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import redis
 
 from longshore import (
@@ -35,12 +34,6 @@ from longshore.testing import new_message, queue_content, read_keyspace, seed_ke
 _NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 _NOW_S = codec.unix_seconds(_NOW)
 _SECOND = timedelta(seconds=1)
-
-
-@pytest_asyncio.fixture
-async def inspector(redis_url: str) -> AsyncIterator[Inspector]:
-    async with Inspector(redis_url, clock=lambda: _NOW) as inspector:
-        yield inspector
 
 
 def _registered(*queues: str) -> dict[str, Any]:
@@ -88,6 +81,7 @@ async def test_a_queue_shows_its_depth_and_counters(inspector: Inspector, redis_
         failed_today=2,
     )
     assert (queue.paused, queue.size) == (True, 25)
+    assert queue.latency(_NOW) == 90 * _SECOND
     assert read_keyspace(redis_client) == before
 
 

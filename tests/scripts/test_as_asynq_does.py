@@ -64,6 +64,10 @@ def _settle(outcome: Any) -> Act:
     return lambda broker, _: broker.settle("default", [outcome], now=_NOW)
 
 
+def _all(act: Any, state: str, **options: Any) -> Act:
+    return lambda _, inspector: act(inspector, "default", state, **options)
+
+
 _BUSY = queue_content(active=[(_A, _NOW_S + 5), (_B, _NOW_S + 6), (_C, _NOW_S + 7)])
 _BUSY_UNIQUE = queue_content(active=[(_UNIQUE, _NOW_S + 5), (_B, _NOW_S + 6)], locks=True)
 _SINCE = {keys.task("default", "a"): {b"pending_since": str(_NOW_NS).encode()}}
@@ -324,6 +328,68 @@ CASES = [
         before=queue_content(groups={"g": [(_GROUPED, 1)]}),
         ours=lambda _, inspector: inspector.delete_task("default", "a"),
         go={"op": "delete task", "id": "a"},
+    ),
+    *(
+        Case(
+            name=f"run all that are {state}: it is also recorded since when they wait",
+            before=queue_content(pending=[_B], **{state: [(_A, _NOW_S + 99), (_C, _NOW_S + 1)]}),  # type: ignore[arg-type]
+            ours=_all(Inspector.run_all, state),
+            go={"op": "run all", "state": state},
+            more=_SINCE | {keys.task("default", "c"): {b"pending_since": str(_NOW_NS).encode()}},
+        )
+        for state in ("scheduled", "retry", "archived")
+    ),
+    *(
+        Case(
+            name=f"archive all that are {state}",
+            before=queue_content(archived=[(_B, 1 + _NOW_S - 90 * 86400)], **{state: [(_A, 5), (_C, 6)]}),  # type: ignore[arg-type]
+            ours=_all(Inspector.archive_all, state),
+            go={"op": "archive all", "state": state},
+        )
+        for state in ("scheduled", "retry")
+    ),
+    Case(
+        name="archive all that are pending",
+        before=queue_content(pending=[_B, _A, _C]),
+        ours=_all(Inspector.archive_all, "pending"),
+        go={"op": "archive all", "state": "pending"},
+    ),
+    *(
+        Case(
+            name=f"delete all that are {state}",
+            before=queue_content(locks=True, pending=[_C], **{state: [(_UNIQUE, 5), (_B, 6)]}),  # type: ignore[arg-type]
+            ours=_all(Inspector.delete_all, state),
+            go={"op": "delete all", "state": state},
+        )
+        for state in ("scheduled", "retry", "archived", "completed")
+    ),
+    Case(
+        name="delete all that are pending: their locks are freed",
+        before=queue_content(locks=True, pending=[_B, _UNIQUE]),
+        ours=_all(Inspector.delete_all, "pending"),
+        go={"op": "delete all", "state": "pending"},
+        less=(_UNIQUE.unique_key or "",),
+    ),
+    Case(
+        name="run all of a group: they forget the group as well",
+        before=queue_content(groups={"g": [(_GROUPED, 2)], "h": [(_B, 1)]}),
+        ours=_all(Inspector.run_all, "aggregating", group="g"),
+        go={"op": "run all", "state": "aggregating", "group": "g"},
+        more=_SINCE,
+        fewer={keys.task("default", "a"): (b"group",)},
+    ),
+    Case(
+        name="archive all of a group",
+        before=queue_content(groups={"g": [(_GROUPED, 2), (_C, 3)], "h": [(_B, 1)]}),
+        ours=_all(Inspector.archive_all, "aggregating", group="g"),
+        go={"op": "archive all", "state": "aggregating", "group": "g"},
+    ),
+    Case(
+        name="delete all of a group: their locks are freed",
+        before=queue_content(groups={"g": [(_UNIQUE, 2), (_C, 3)], "h": [(_B, 1)]}, locks=True),
+        ours=_all(Inspector.delete_all, "aggregating", group="g"),
+        go={"op": "delete all", "state": "aggregating", "group": "g"},
+        less=(_UNIQUE.unique_key or "",),
     ),
     Case(name="pause", ours=lambda _, inspector: inspector.pause("default"), go={"op": "pause"}),
     Case(

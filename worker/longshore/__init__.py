@@ -16,6 +16,7 @@ from longshore.errors import (
     LongshoreError,
     NotFound,
     PayloadError,
+    QueueNotEmpty,
     QueueNotFound,
     RevokeTask,
     SkipRetry,
@@ -28,7 +29,14 @@ from longshore.errors import (
 from longshore.inspector import Inspector
 from longshore.middleware import CallNext, Middleware
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
-from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, ServerSnapshot, TaskInfo
+from longshore.protocol.snapshots import (
+    BrokerSnapshot,
+    GroupSnapshot,
+    QueueDay,
+    QueueSnapshot,
+    ServerSnapshot,
+    TaskInfo,
+)
 from longshore.protocol.states import TaskState
 from longshore.server import Server
 from longshore.task import NO_TIMEOUT, Task
@@ -45,6 +53,7 @@ __all__ = [
     "EnqueueError",
     "EnqueueMiddleware",
     "EnqueueNext",
+    "GroupSnapshot",
     "HandlerNotFound",
     "HandlerSignal",
     "Inspector",
@@ -54,6 +63,8 @@ __all__ = [
     "Middleware",
     "NotFound",
     "PayloadError",
+    "QueueDay",
+    "QueueNotEmpty",
     "QueueNotFound",
     "QueueSnapshot",
     "RedisSettings",

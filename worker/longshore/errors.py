@@ -4,7 +4,8 @@ LongshoreError
 ├── UsageError               the caller's mistake: fix the call, do not repeat it
 │   ├── InvalidOption            a task option, queue name or setting that cannot be used
 │   ├── HandlerNotFound          no handler is registered for a task's type
-│   └── WrongState               the task's state does not allow the operation
+│   ├── WrongState               the task's state does not allow the operation
+│   └── QueueNotEmpty            a queue with tasks cannot be removed
 ├── EnqueueError             Redis was reached and refused the task
 │   ├── DuplicateTask            the unique lock of this type and payload is held
 │   └── TaskIDConflict           a task of that id exists in the queue
@@ -54,6 +55,15 @@ class WrongState(UsageError):
         self.queue = queue
         self.task_id = task_id
         self.state = state
+
+
+class QueueNotEmpty(UsageError):
+    """A queue that cannot be removed because of its tasks."""
+
+    def __init__(self, queue: str, problem: str) -> None:
+        super().__init__(f"queue {queue!r} {problem}")
+        self.queue = queue
+        self.problem = problem
 
 
 class EnqueueError(LongshoreError):

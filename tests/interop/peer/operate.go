@@ -26,6 +26,7 @@ type operation struct {
 	AtS       int64    `json:"at_s"`
 	TTLS      int64    `json:"ttl_s"`
 	Group     string   `json:"group"`
+	State     string   `json:"state"`
 	Error     string   `json:"error"`
 	IsFailure bool     `json:"is_failure"`
 	IDs       []string `json:"ids"`
@@ -128,10 +129,44 @@ func carryOut(r *rdb.RDB, op operation) (string, error) {
 		return "", r.ArchiveTask(op.Queue, op.ID)
 	case "delete task":
 		return "", r.DeleteTask(op.Queue, op.ID)
+	case "run all", "archive all", "delete all":
+		return "", allAtOnce(r, op)
 	case "pause":
 		return "", r.Pause(op.Queue)
 	case "unpause":
 		return "", r.Unpause(op.Queue)
 	}
 	return "", fmt.Errorf("unknown operation %q", op.Op)
+}
+
+// allAtOnce acts on every task of a state, or of a group.
+func allAtOnce(r *rdb.RDB, op operation) error {
+	acts := map[string]func(queue string) (int64, error){
+		"run all scheduled":     r.RunAllScheduledTasks,
+		"run all retry":         r.RunAllRetryTasks,
+		"run all archived":      r.RunAllArchivedTasks,
+		"archive all pending":   r.ArchiveAllPendingTasks,
+		"archive all scheduled": r.ArchiveAllScheduledTasks,
+		"archive all retry":     r.ArchiveAllRetryTasks,
+		"delete all pending":    r.DeleteAllPendingTasks,
+		"delete all scheduled":  r.DeleteAllScheduledTasks,
+		"delete all retry":      r.DeleteAllRetryTasks,
+		"delete all archived":   r.DeleteAllArchivedTasks,
+		"delete all completed":  r.DeleteAllCompletedTasks,
+	}
+	ofGroup := map[string]func(queue, group string) (int64, error){
+		"run all aggregating":     r.RunAllAggregatingTasks,
+		"archive all aggregating": r.ArchiveAllAggregatingTasks,
+		"delete all aggregating":  r.DeleteAllAggregatingTasks,
+	}
+	name := op.Op + " " + op.State
+	if act, ok := acts[name]; ok {
+		_, err := act(op.Queue)
+		return err
+	}
+	if act, ok := ofGroup[name]; ok {
+		_, err := act(op.Queue, op.Group)
+		return err
+	}
+	return fmt.Errorf("unknown operation %q", name)
 }

@@ -7,14 +7,18 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
-from longshore.broker.limits import COUNTER_AGE
+from longshore.broker.limits import COUNTER_AGE, MOST_AT_ONCE
 from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot
+from longshore.broker.scripts import MEMORY_USAGE
 from longshore.errors import BrokerUnavailable, InvalidOption, QueueNotFound, WrongType
 from longshore.inspector.connected import Connected
 from longshore.inspector.reading import is_registered, text
 from longshore.protocol import codec, keys
 from longshore.protocol.notices import QueueResumed
-from longshore.protocol.snapshots import BrokerSnapshot, QueueDay, QueueSnapshot
+from longshore.protocol.snapshots import BrokerSnapshot, GroupSnapshot, QueueDay, QueueSnapshot
+
+# Groups of which tasks are measured; the others are taken to be like them.
+_GROUPS_MEASURED = 5
 
 _NO_TICKS: Mapping[str, str] = MappingProxyType({})
 
@@ -73,6 +77,43 @@ class Queues(Connected):
             QueueDay(date=day, processed=processed, failed=failed)
             for day, processed, failed in zip(dates, numbers[::2], numbers[1::2], strict=True)
         )
+
+    async def groups(self, queue: str) -> tuple[GroupSnapshot, ...]:
+        """The groups in which tasks wait, by name, with their sizes. Raises QueueNotFound."""
+        exists, names = await self._redis.run([is_registered(queue), ("SMEMBERS", keys.groups(queue))])
+        if not exists:
+            raise QueueNotFound(queue)
+        prefix = keys.group_prefix(queue).encode()
+        groups = []
+        for start in range(0, len(names), MOST_AT_ONCE):
+            some = sorted(names)[start : start + MOST_AT_ONCE]
+            replies = await self._redis.run_each(
+                [
+                    command
+                    for name in some
+                    for command in (("ZCARD", prefix + name), ("ZRANGE", prefix + name, 0, 0, "WITHSCORES"))
+                ]
+            )
+            for name, size, oldest in zip(some, replies[::2], replies[1::2], strict=True):
+                if not isinstance(size, WrongType) and size > 0:
+                    since = codec.from_unix_seconds(float(oldest[1])) if oldest else None
+                    groups.append(GroupSnapshot(name=text(name), size=size, oldest_at=since))
+        return tuple(groups)
+
+    async def memory_usage(self, queue: str, *, samples: int = 20) -> int:
+        """The memory of a queue's tasks in bytes, estimated from ``samples`` tasks (1 to 1,000) of each container.
+
+        Raises QueueNotFound.
+        """
+        if not 1 <= samples <= MOST_AT_ONCE:
+            raise InvalidOption("samples", f"must be from 1 to {MOST_AT_ONCE}")
+        containers = (keys.active, keys.pending, keys.scheduled, keys.retry, keys.archived, keys.completed, keys.groups)
+        names = [name(queue) for name in containers]
+        arguments = (samples, keys.task_prefix(queue), keys.group_prefix(queue), _GROUPS_MEASURED)
+        exists, size = await self._redis.run([is_registered(queue), (MEMORY_USAGE, len(names), *names, *arguments)])
+        if not exists:
+            raise QueueNotFound(queue)
+        return int(size)
 
     async def pause(self, queue: str) -> bool:
         """Let no task of the queue be taken, by any server, until unpause. False when it was paused already."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import datetime
+
+from longshore.broker.connection import Command
 from longshore.broker.limits import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT
 from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, READ_TASK, RUN_TASK, Script
-from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState
+from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState, WrongType
 from longshore.inspector.connected import Connected
-from longshore.inspector.reading import CONTAINERS, is_registered, state_of, stored_state, task_info
+from longshore.inspector.reading import CONTAINERS, is_registered, state_of, stored_state, task_info, text
 from longshore.protocol import codec, keys
 from longshore.protocol.snapshots import TaskInfo
 from longshore.protocol.states import TaskState
@@ -46,14 +50,29 @@ class Tasks(Connected):
                 continue
         return tuple(tasks)
 
+    async def find_task(self, task_id: str) -> tuple[TaskInfo, ...]:
+        """The tasks of that id in any registered queue: ids are unique within a queue only.
+
+        Those whose content cannot be read are left out.
+        """
+        now = self._clock()
+        [names] = await self._redis.run([("SMEMBERS", keys.QUEUES)])
+        queues = sorted(text(name) for name in names)
+        found = []
+        for start in range(0, len(queues), MOST_AT_ONCE):
+            some = queues[start : start + MOST_AT_ONCE]
+            for reply in await self._redis.run_each([_reading(queue, task_id, now) for queue in some]):
+                if reply is None or isinstance(reply, WrongType):
+                    continue
+                data, state, result, score, lapsed = reply
+                with contextlib.suppress(InvalidData):
+                    found.append(task_info(data, stored_state(state), result, score, lapsed, now))
+        return tuple(found)
+
     async def task(self, queue: str, task_id: str) -> TaskInfo:
         """One task. Raises TaskNotFound, and InvalidData when its content cannot be read."""
         now = self._clock()
-        reply = await self._redis.call(
-            READ_TASK,
-            [keys.task(queue, task_id), keys.lease(queue)],
-            [task_id, keys.queue_prefix(queue), codec.unix_seconds(now)],
-        )
+        [reply] = await self._redis.run([_reading(queue, task_id, now)])
         if reply is None:
             raise TaskNotFound(queue, task_id)
         data, state, result, score, lapsed = reply
@@ -106,3 +125,8 @@ class Tasks(Connected):
         if reply == -3:
             raise InvalidData(f"task {task_id!r} of queue {queue!r} is not where its state says it is")
         return reply
+
+
+def _reading(queue: str, task_id: str, now: datetime) -> Command:
+    names = (keys.task(queue, task_id), keys.lease(queue))
+    return (READ_TASK, 2, *names, task_id, keys.queue_prefix(queue), codec.unix_seconds(now))

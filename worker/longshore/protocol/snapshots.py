@@ -37,6 +37,12 @@ class QueueSnapshot:
         """No task is taken while a queue is paused."""
         return self.paused_at is not None
 
+    def latency(self, now: datetime) -> timedelta | None:
+        """How long the next task to be taken has waited: zero in an empty queue, None when nobody recorded it."""
+        if self.oldest_pending_at is None:
+            return None if self.pending else timedelta(0)
+        return max(now - self.oldest_pending_at, timedelta(0))
+
     @property
     def size(self) -> int:
         """Tasks in all seven states."""
@@ -99,6 +105,15 @@ class TaskInfo:
     @property
     def payload(self) -> bytes:
         return self.message.payload or b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSnapshot:
+    """A group in which tasks wait to be aggregated."""
+
+    name: str
+    size: int  # tasks, at least one
+    oldest_at: datetime | None = None  # when the first of them joined
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,7 @@
 """The Lua scripts: one atomic operation a file, each with its keys, arguments and replies on top.
 
+What several scripts do alike lies in fragments/, as functions that stand before the script's own text.
+
 A script may build further keys of the same queue from a prefix it is given (tasks, locks, groups), as the peers' do:
 they share the queue's hash tag, so they lie in one slot.
 """
@@ -21,8 +23,10 @@ class Script:
     digest: bytes  # SHA-1 in hex, as EVALSHA wants it
 
 
-def _load(name: str, key_types: str) -> Script:
-    body = resources.files(__name__).joinpath(f"{name}.lua").read_bytes()
+def _load(name: str, key_types: str, *fragments: str) -> Script:
+    texts = resources.files(__name__)
+    files = [texts.joinpath("fragments", f"{fragment}.lua") for fragment in fragments] + [texts.joinpath(f"{name}.lua")]
+    body = b"\n".join(file.read_bytes() for file in files)
     return Script(name, tuple(key_types.split()), body, hashlib.sha1(body, usedforsecurity=False).hexdigest().encode())
 
 
@@ -65,5 +69,12 @@ QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set stri
 LIST_TASKS = _load("list_tasks", "any zset")
 READ_TASK = _load("read_task", "hash zset")
 RUN_TASK = _load("run_task", "hash list set")
-ARCHIVE_TASK = _load("archive_task", "hash zset set")
-DELETE_TASK = _load("delete_task", "hash set")
+ARCHIVE_TASK = _load("archive_task", "hash zset set", "trim_archive")
+DELETE_TASK = _load("delete_task", "hash set", "lock_of")
+UPDATE_PAYLOAD = _load("update_payload", "hash string string")
+RUN_ALL = _load("run_all", "zset list set", "take_members")
+ARCHIVE_ALL = _load("archive_all", "any zset set", "take_members", "trim_archive")
+DELETE_ALL = _load("delete_all", "any set", "take_members", "lock_of")
+HOLD_QUEUE = _load("hold_queue", "list zset string")
+REMOVE_QUEUE = _load("remove_queue", "set")
+MEMORY_USAGE = _load("memory_usage", "list list zset zset zset zset set")

@@ -46,21 +46,5 @@ redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
 redis.call("HSET", KEYS[1], "state", "archived")
 -- a task that is run again later waits from then on, not from before
 redis.call("HDEL", KEYS[1], "pending_since")
-
-local function delete(ids)
-  if #ids > 0 then
-    local keys = {}
-    for i = 1, #ids do
-      keys[i] = ARGV[2] .. "t:" .. ids[i]
-    end
-    redis.call("DEL", unpack(keys))
-    redis.call("ZREM", KEYS[2], unpack(ids))
-  end
-end
-
-delete(redis.call("ZRANGEBYSCORE", KEYS[2], "-inf", ARGV[4], "LIMIT", 0, ARGV[6]))
-local surplus = math.min(redis.call("ZCARD", KEYS[2]) - ARGV[5], tonumber(ARGV[6]))
-if surplus > 0 then
-  delete(redis.call("ZRANGE", KEYS[2], 0, surplus - 1))
-end
+trim_archive(KEYS[2], ARGV[2] .. "t:", ARGV[4], ARGV[5], ARGV[6])
 return 1

@@ -11,8 +11,8 @@
 --        -3 it is not where its state says; nothing was written
 --
 -- Atomic so that no container keeps an id without a hash.
-local fields = redis.call("HMGET", KEYS[1], "state", "group", "unique_key")
-local state, group, lock = fields[1], fields[2], fields[3]
+local fields = redis.call("HMGET", KEYS[1], "state", "group", "unique_key", "msg")
+local state, group = fields[1], fields[2]
 if not state then
   return 0
 elseif state == "active" then
@@ -32,7 +32,8 @@ elseif state == "aggregating" then
 elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
   return -3
 end
-if lock and lock ~= "" and redis.pcall("GET", lock) == ARGV[1] then
+local lock = lock_of(ARGV[2], fields[3], fields[4])
+if lock and redis.pcall("GET", lock) == ARGV[1] then
   redis.call("DEL", lock)
 end
 redis.call("DEL", KEYS[1])

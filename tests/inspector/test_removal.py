@@ -1,0 +1,113 @@
+"""Removing a queue: what goes with it, what is refused, and that nothing of it is left to a later queue of the name."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+import redis
+
+from longshore import Inspector, QueueNotEmpty
+from longshore.protocol import codec, keys
+from longshore.testing import new_message, queue_content, read_keyspace, seed_keyspace
+
+_NOW_S = codec.unix_seconds(datetime(2024, 3, 1, 12, tzinfo=UTC))
+_SET = keys.group("default", "g") + ":uuid"
+_OTHERS = {keys.QUEUES: {b"other"}, "longshore:{default}:periodic:e": {b"last_tick": b"1"}} | queue_content(
+    "other", pending=[new_message(queue="other")]
+)
+
+
+def _tasks(**options: Any) -> dict[str, Any]:
+    """Tasks in every state but active, and two being aggregated once, long ago."""
+    unique = new_message(id="u", unique_key=keys.unique("default", "test:task", b"{}"))
+    content = queue_content(
+        pending=[new_message(id="p")],
+        scheduled=[(new_message(id="s"), 1)],
+        retry=[(new_message(id="r"), 1)],
+        archived=[(new_message(id="a"), 1)],
+        completed=[(unique, 1)],
+        groups={"g": [(new_message(id="g"), 1)]},
+        locks=True,
+    )
+    content |= {_SET: {b"m": 1.0, b"n": 2.0}, keys.aggregation_sets("default"): {_SET.encode(): float(_NOW_S)}}
+    for task_id in ("m", "n"):
+        content[keys.task("default", task_id)] = {b"msg": b"x", b"state": b"aggregating", b"group": b"g"}
+    return content
+
+
+def _leftovers() -> dict[str, Any]:
+    days = [date(2024, 3, 2), date(2024, 3, 1), date(2024, 2, 1), date(2023, 12, 2)]
+    counters = {name("default", day): b"1" for day in days for name in (keys.processed, keys.failed)}
+    totals = {keys.processed_total("default"): b"9", keys.failed_total("default"): b"8"}
+    return counters | totals | {keys.paused("default"): b"1", keys.lease("default"): {b"stray": 1.0}}
+
+
+def _seed(client: redis.Redis, *contents: dict[str, Any]) -> dict[str, Any]:
+    for content in (_OTHERS, *contents):
+        seed_keyspace(client, content)
+    client.sadd(keys.QUEUES, "default")
+    return read_keyspace(client)
+
+
+async def test_a_queue_without_tasks_goes_with_its_counters_its_pause_and_its_name(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    _seed(redis_client, _leftovers(), {keys.groups("default"): {"a name without tasks"}})
+    assert await inspector.remove_queue("default") == 0
+    assert read_keyspace(redis_client) == _OTHERS
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        queue_content(completed=[(new_message(id="a"), _NOW_S + 9)]),
+        queue_content(groups={"g": [(new_message(id="a"), 1)]}),
+        queue_content(pending=[new_message(id="a")]),
+        queue_content(active=[(new_message(id="a"), 1)]),
+        {keys.aggregation_sets("default"): {_SET: 1}, _SET: {"a": 1}},
+    ],
+    ids=["completed", "aggregating", "pending", "active", "being aggregated"],
+)
+async def test_a_queue_with_tasks_stays_unless_forced(
+    inspector: Inspector, redis_client: redis.Redis, tasks: dict[str, Any]
+) -> None:
+    """Asynq's removal looks at neither completed nor aggregating tasks, and leaves them for ever."""
+    before = _seed(redis_client, _leftovers(), tasks)
+    with pytest.raises(QueueNotEmpty, match="queue 'default' has tasks"):
+        await inspector.remove_queue("default")
+    assert read_keyspace(redis_client) == before
+
+
+async def test_force_deletes_the_tasks_of_every_state_and_their_locks(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    _seed(redis_client, _leftovers(), _tasks())
+    assert await inspector.remove_queue("default", force=True) == 8
+    assert read_keyspace(redis_client) == _OTHERS
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        queue_content(active=[(new_message(id="busy"), 1)]),
+        {keys.aggregation_sets("default"): {_SET: _NOW_S + 1}},
+    ],
+    ids=["a task is active", "a group is being aggregated"],
+)
+async def test_force_does_not_take_work_from_under_a_server(
+    inspector: Inspector, redis_client: redis.Redis, busy: dict[str, Any]
+) -> None:
+    before = _seed(redis_client, _tasks(), busy)
+    with pytest.raises(QueueNotEmpty, match="active tasks, or is being aggregated"):
+        await inspector.remove_queue("default", force=True)
+    assert read_keyspace(redis_client) == before
+
+
+async def test_force_leaves_what_a_set_of_another_queue_holds(inspector: Inspector, redis_client: redis.Redis) -> None:
+    foreign = keys.group("other", "g") + ":uuid"
+    before = _seed(redis_client, {foreign: {"x": 1}})
+    redis_client.zadd(keys.aggregation_sets("default"), {foreign: 1, b"\xff": 1})
+    assert await inspector.remove_queue("default", force=True) == 0
+    assert read_keyspace(redis_client) == before | {keys.QUEUES: {b"other"}}

@@ -1,0 +1,88 @@
+"""Removing a whole queue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from longshore.broker.connection import Argument
+from longshore.broker.limits import COUNTER_AGE
+from longshore.broker.scripts import DELETE_ALL, HOLD_QUEUE, REMOVE_QUEUE
+from longshore.errors import QueueNotEmpty, QueueNotFound
+from longshore.inspector.bulk import Bulk
+from longshore.inspector.reading import is_registered
+from longshore.protocol import codec, keys
+from longshore.protocol.states import TaskState
+
+# Producers may go on while a queue is emptied. One that fills it as fast as it is emptied would never let it end.
+_PASSES = 5
+
+_DAY = timedelta(days=1)
+
+
+class Removal(Bulk):
+    """The inspector's last act on a queue."""
+
+    async def remove_queue(self, queue: str, *, force: bool = False) -> int:
+        """Remove a queue with its counters, its pause and its name; how many tasks were deleted with it.
+
+        ``force``: also delete its tasks, of every state, and free their locks; otherwise one with tasks is refused. A
+        queue with active tasks, or a group that is being aggregated, is always refused. While the tasks are deleted, in
+        batches, the queue is paused: a call that fails half way leaves it so, and can be repeated. Tick records of
+        periodic entries stay, so that no tick runs twice.
+        Raises QueueNotFound and QueueNotEmpty.
+        """
+        [exists] = await self._redis.run([is_registered(queue)])
+        if not exists:
+            raise QueueNotFound(queue)
+        if not force:
+            if not await self._remove_empty(queue):
+                raise QueueNotEmpty(queue, "has tasks: delete them first, or force its removal")
+            return 0
+        names = [keys.active(queue), keys.aggregation_sets(queue), keys.paused(queue)]
+        if await self._redis.call(HOLD_QUEUE, names, [codec.unix_seconds(self._clock())]):
+            raise QueueNotEmpty(queue, "has active tasks, or is being aggregated: stop its workers, or wait for them")
+        deleted = 0
+        for _ in range(_PASSES):
+            deleted += await self.purge(queue) + await self._delete_aggregation_sets(queue)
+            if await self._remove_empty(queue):
+                return deleted
+        raise QueueNotEmpty(queue, "is filled while it is being emptied: stop its producers; it is paused now")
+
+    async def _remove_empty(self, queue: str) -> bool:
+        containers = (
+            keys.pending,
+            keys.active,
+            keys.scheduled,
+            keys.retry,
+            keys.archived,
+            keys.completed,
+            keys.aggregation_sets,
+        )
+        tasks = [name(queue) for name in containers]
+        names = [keys.groups(queue), *tasks, keys.lease(queue), keys.paused(queue), *_counters(queue, self._clock())]
+        if not await self._redis.call(REMOVE_QUEUE, names, [keys.group_prefix(queue)]):
+            return False
+        await self._redis.run([("SREM", keys.QUEUES, queue)])
+        # The name lies in another slot, so it goes in a step of its own. A task that came in between keeps it.
+        if any(await self._redis.run([("EXISTS", name) for name in tasks])):
+            await self._redis.run([("SADD", keys.QUEUES, queue)])
+        return True
+
+    async def _delete_aggregation_sets(self, queue: str) -> int:
+        sets = keys.aggregation_sets(queue)
+        [members] = await self._redis.run([("ZRANGE", sets, 0, -1)])
+        deleted = 0
+        for member in members:
+            # the member of a set is a key's whole name: one of another queue is not for us to touch
+            if member.startswith(keys.group_prefix(queue).encode()):
+                names: list[Argument] = [member, keys.groups(queue)]
+                deleted += await self._sweep(DELETE_ALL, names, TaskState.AGGREGATING, b"", keys.queue_prefix(queue))
+            await self._redis.run([("ZREM", sets, member)])
+        return deleted
+
+
+def _counters(queue: str, now: datetime) -> list[str]:
+    # From tomorrow, by a clock ahead of ours, back to where no counter lives on.
+    days = [now.astimezone(UTC).date() + _DAY * (1 - ago) for ago in range(COUNTER_AGE.days + 3)]
+    daily = [name(queue, day) for day in days for name in (keys.processed, keys.failed)]
+    return [keys.processed_total(queue), keys.failed_total(queue), *daily]
