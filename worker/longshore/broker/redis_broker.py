@@ -28,6 +28,7 @@ from longshore.broker.creation import created, creation_calls, portions
 from longshore.broker.groups import RedisGroupStore
 from longshore.broker.limits import MOST_AT_ONCE
 from longshore.broker.looks import due_commands, is_over, waiting
+from longshore.broker.permits import RedisPermits
 from longshore.broker.queue_names import queue_names
 from longshore.broker.reading import read_message, text
 from longshore.broker.scripts import (
@@ -78,6 +79,7 @@ class RedisBroker:
     def __init__(self, connection: RedisConnection) -> None:
         self.connection = connection
         self.groups = RedisGroupStore(connection)
+        self.permits = RedisPermits(connection, self._dequeued)
 
     @classmethod
     def connect(cls, settings: RedisSettings) -> RedisBroker:

@@ -197,3 +197,33 @@ def scheduler_lease(scope: str) -> str:
 def periodic_errors(scope: str) -> str:
     """Hash: entry name → why it cannot run. Written by the active scheduler; absent when all can."""
     return f"longshore:periodic-errors:{scope}"
+
+
+def queue_limit(queue: str) -> str:
+    """Hash: the state of the limit of a whole queue. Beside the queue, as those below: tasks are taken by it."""
+    return f"longshore:{{{queue}}}:limit"
+
+
+def limit(queue: str, name: str) -> str:
+    """Hash: the state of the limit of one task type (or prefix of types) in a queue."""
+    return f"longshore:{{{queue}}}:limit:{name}"
+
+
+def limit_running(queue: str, name: str) -> str:
+    """Set: ids of the tasks that hold the limit's places."""
+    return f"longshore:{{{queue}}}:limit-running:{name}"
+
+
+def limit_line(queue: str, name: str) -> str:
+    """Zset: ids of the tasks that wait for the limit → when they joined, Unix microseconds."""
+    return f"longshore:{{{queue}}}:limit-line:{name}"
+
+
+def limit_due(queue: str, name: str) -> str:
+    """Hash: the same ids → their score in the scheduled set."""
+    return f"longshore:{{{queue}}}:limit-due:{name}"
+
+
+def lines(queue: str) -> str:
+    """Set: names of the limits that tasks wait for."""
+    return f"longshore:{{{queue}}}:lines"

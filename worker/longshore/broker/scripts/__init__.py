@@ -23,10 +23,14 @@ class Script:
     digest: bytes  # SHA-1 in hex, as EVALSHA wants it
 
 
-def _load(name: str, key_types: str, *fragments: str) -> Script:
+def _load(name: str, key_types: str, *fragments: str, calls: str = "") -> Script:
+    """``fragments``: what the script's text begins with. ``calls``: another script that it has as a function."""
     texts = resources.files(__name__)
     files = [texts.joinpath("fragments", f"{fragment}.lua") for fragment in fragments] + [texts.joinpath(f"{name}.lua")]
     body = b"\n".join(file.read_bytes() for file in files)
+    if calls:
+        called = texts.joinpath(f"{calls}.lua").read_bytes()
+        body = b"local function %s()\n%s\nend\n" % (calls.encode(), called) + body
     return Script(name, tuple(key_types.split()), body, hashlib.sha1(body, usedforsecurity=False).hexdigest().encode())
 
 
@@ -42,6 +46,11 @@ RETRY = _load("retry", "list zset zset string string string string")
 ARCHIVE = _load("archive", "list zset zset string string string string")
 REQUEUE = _load("requeue", "list zset list")
 WRITE_RESULT = _load("write_result", "hash")
+
+# The same within limits
+ADMIT = _load("admit", "zset list zset hash set zset hash set", "permits")
+TAKE_FROM_LINE = _load("take_from_line", "list string list zset zset hash set zset hash set hash", "permits")
+DEQUEUE_WITHIN = _load("dequeue_within", "list string list zset hash", "permits", calls="dequeue")
 
 # Background duties
 FORWARD = _load("forward", "zset list set")
