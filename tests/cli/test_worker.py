@@ -44,6 +44,14 @@ def deaf(payload: str) -> None:
 async def aside(payload: str) -> None:
     await asyncio.to_thread(deaf, payload)
 
+@app.task("busy", process=True)
+def busy(payload: str) -> None:
+    import os
+    Path(payload + ".new").write_text(str(os.getpid()))
+    Path(payload + ".new").rename(payload)
+    while True:
+        pass
+
 @app.task("stubborn")
 async def stubborn(payload: str) -> None:
     Path(payload).write_text("started")
@@ -181,8 +189,8 @@ def test_the_probes_are_served(project: Path, redis_url: str, redis_server: Redi
 
 @pytest.mark.parametrize(
     "kind",
-    ["hold", "deaf", "aside", "stubborn"],
-    ids=["async", "a thread", "a thread of asyncio's", "async and deaf to its cancellation"],
+    ["hold", "deaf", "aside", "stubborn", "busy"],
+    ids=["async", "a thread", "a thread of asyncio's", "async and deaf to its cancellation", "a process"],
 )
 def test_a_second_signal_puts_running_tasks_back_at_once(
     project: Path, redis_url: str, redis_client: redis.Redis, kind: str
@@ -254,3 +262,20 @@ def test_sigtstp_pauses_and_sigcont_resumes(project: Path, redis_url: str, redis
         until(lambda: status() == "active")
         worker.send_signal(signal.SIGTERM)
         assert ended(worker)[0] == 0
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_worker_that_is_killed_takes_the_processes_of_its_handlers_with_it(project: Path, redis_url: str) -> None:
+    with working(project, "shop:app", "--redis", redis_url, "--process-pool-size", "1") as worker:
+        enqueue(project, redis_url, "busy", "--payload", json.dumps(str(project / "out")))
+        until((project / "out").exists)
+        pid = int((project / "out").read_text())
+        assert alive(pid)
+        worker.kill()
+        until(lambda: not alive(pid))

@@ -12,6 +12,7 @@ from longshore import App
 from longshore.broker.base import Leased, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
+from longshore.runtime.process_pool import ProcessPool
 from longshore.runtime.runner import Runner
 from longshore.runtime.timing import Timing, utc_now
 from longshore.testing import new_message
@@ -52,6 +53,7 @@ async def runner(app: App, verdicts: Verdicts, in_flight: InFlight) -> Runner:
         find_handler=app.handler,
         in_flight=in_flight,
         judge=verdicts,  # type: ignore[arg-type]
+        processes=ProcessPool(size=1),
         on_load=lambda: None,
         timing=Timing(),
         clock=utc_now,

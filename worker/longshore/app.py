@@ -53,14 +53,16 @@ class App:
         retry_delay: RetryDelay | None = None,
         is_failure: IsFailure | None = None,
         middleware: Sequence[Middleware] = (),
+        process: bool = False,
         **defaults: Unpack[TaskDefaults],
     ) -> Callable[[F], F]:
         """Register the decorated function for a task type, or for every type that begins with ``pattern``.
 
         An exact match wins over a prefix, the longer prefix over the shorter. Async functions run as asyncio tasks,
-        plain ones in a thread. ``retry_delay(retried, error)`` gives the wait before the next attempt (timedelta or
-        seconds); ``is_failure(error)`` says whether the attempt counts. ``middleware``: around this handler only,
-        inside the application's. ``defaults``: options of the tasks that ``client()`` enqueues, such as ``queue`` or
+        plain ones in a thread, or with ``process`` in a process of their own (docs/worker.md).
+        ``retry_delay(retried, error)`` gives the wait before the next attempt (timedelta or seconds);
+        ``is_failure(error)`` says whether the attempt counts. ``middleware``: around this handler only, inside the
+        application's. ``defaults``: options of the tasks that ``client()`` enqueues, such as ``queue`` or
         ``max_retry``.
 
         Raises InvalidOption for a blank or repeated pattern, for a signature that no task can be given to, and for an
@@ -78,6 +80,7 @@ class App:
                     is_failure=is_failure,
                     defaults=checked,
                     middleware=around,
+                    process=process,
                 )
             )
             return function
@@ -177,6 +180,11 @@ class App:
             return self.handler(task_type).defaults
         except HandlerNotFound:
             return NO_DEFAULTS
+
+    @property
+    def handlers(self) -> tuple[Handler, ...]:
+        """What is registered, with what holds for each; in the order of ``patterns``."""
+        return tuple(self._resolved())
 
     @property
     def patterns(self) -> tuple[str, ...]:

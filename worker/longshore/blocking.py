@@ -18,6 +18,7 @@ def run(
     queues: Mapping[str, int] = DEFAULT_QUEUES,
     strict_priority: bool = False,
     concurrency: int = DEFAULT_CONCURRENCY,
+    process_pool_size: int | None = None,
     shutdown_timeout: timedelta | float = DEFAULT_SHUTDOWN_TIMEOUT,
     health_address: tuple[str, int] | None = None,
 ) -> None:
@@ -30,6 +31,7 @@ def run(
             queues=queues,
             strict_priority=strict_priority,
             concurrency=concurrency,
+            process_pool_size=process_pool_size,
             shutdown_timeout=shutdown_timeout,
             health_address=health_address,
         ).serve()

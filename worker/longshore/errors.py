@@ -15,6 +15,9 @@ LongshoreError
 ├── InvalidData              a peer's bytes in Redis cannot be read
 │   └── WrongType                a key holds another Redis type than the protocol's
 ├── BrokerUnavailable        Redis cannot be reached or does not answer in time; repeat later
+├── ProcessError             a handler in a process of its own could not be run to its end
+│   ├── ProcessDied              the process ended before the handler
+│   └── ForeignError             what the handler raised cannot leave its process; its text can
 └── HandlerSignal            raised by handlers to say what shall become of the task
     ├── SkipRetry                archive it now
     │   └── PayloadError             the payload does not fit the handler's parameter
@@ -118,6 +121,18 @@ class WrongType(InvalidData):
 
 class BrokerUnavailable(LongshoreError):
     """Redis cannot be reached, refuses the credentials, or does not answer in time."""
+
+
+class ProcessError(LongshoreError):
+    """A handler in a process of its own could not be run to its end. An ordinary failure: the task is retried."""
+
+
+class ProcessDied(ProcessError):
+    """The process of a handler ended before the handler: killed, out of memory, or by os._exit."""
+
+
+class ForeignError(ProcessError):
+    """Stands for an error of a handler's own process that cannot be pickled; its text begins with the error's type."""
 
 
 class HandlerSignal(LongshoreError):

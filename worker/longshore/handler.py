@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class Handler:
     defaults: Mapping[str, Any] = field(default_factory=lambda: NO_DEFAULTS)
     middleware: tuple[Middleware, ...] = ()  # outermost first
     around: Middleware | None = None  # all of it as one; None when there is none
+    process: bool = False  # runs in a process of its own, which finds the function by its module and name
 
     def arguments(self, context: Context, payload: bytes | None) -> tuple[list[Any], dict[str, Any]]:
         """What to call the function with. Raises PayloadError when the payload does not fit."""
@@ -76,6 +78,7 @@ def handler_for(
     payload_type: Any = _REQUIRED,
     defaults: Mapping[str, Any] = NO_DEFAULTS,
     middleware: tuple[Middleware, ...] = (),
+    process: bool = False,
 ) -> Handler:
     """Look at a function once and say how it is called.
 
@@ -89,6 +92,8 @@ def handler_for(
     where = name_of(function)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidOption("handler", f"{where} yields, and nobody would take what it yields; return a value instead")
+    if process:
+        _check_for_process(function, where)
     parameters = _parameters(function, where)
     context = _context_parameter(parameters)
     rest = [one for one in parameters if one is not context]
@@ -106,7 +111,7 @@ def handler_for(
     return Handler(
         pattern=pattern,
         function=function,
-        is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
+        is_async=_is_async(function),
         parameters=tuple(
             Parameter(
                 name=one.name,
@@ -121,7 +126,35 @@ def handler_for(
         is_failure=is_failure,
         defaults=defaults,
         middleware=middleware,
+        process=process,
     )
+
+
+def check_importable(handler: Handler) -> None:
+    """Make sure that another process will find the function. Raises InvalidOption. Once the application is complete."""
+    function = handler.function
+    found: Any = sys.modules.get(function.__module__)
+    for name in function.__qualname__.split("."):
+        found = getattr(found, name, None)
+    if found is not function:
+        where = f"{function.__module__}.{function.__qualname__}"
+        raise InvalidOption(
+            "process", f"{where} is something else than the handler of {handler.pattern!r}; put @app.task(…) above any "
+            "other decorator, so that the handler's own process finds it under that name"
+        )  # fmt: skip
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+def _check_for_process(function: Callable[..., Any], where: str) -> None:
+    if _is_async(function):
+        raise InvalidOption("process", f"{where} is async; only plain functions run in a process of their own")
+    if not inspect.isfunction(function) or "<" in function.__qualname__:
+        raise InvalidOption(
+            "process", f"{where} cannot be found by another process; give a function defined at the top of a module"
+        )
 
 
 def _reader(parameter: inspect.Parameter, where: str) -> Reader:

@@ -17,6 +17,7 @@ from longshore.app import App
 from longshore.broker.base import Broker, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption
+from longshore.handler import check_importable
 from longshore.lifespan import entering
 from longshore.policy.queues import checked_queues
 from longshore.protocol.notices import Standing
@@ -29,6 +30,7 @@ from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
 from longshore.runtime.loop_watch import LoopWatch
 from longshore.runtime.pauses import Pauses
+from longshore.runtime.process_pool import ProcessPool, usable_cpus
 from longshore.runtime.processor import Processor
 from longshore.runtime.recoverer import Recoverer
 from longshore.runtime.runner import Runner
@@ -67,6 +69,7 @@ class Server(Service):
         queues: Mapping[str, int] = DEFAULT_QUEUES,
         strict_priority: bool = False,
         concurrency: int = DEFAULT_CONCURRENCY,
+        process_pool_size: int | None = None,
         shutdown_timeout: timedelta | float = DEFAULT_SHUTDOWN_TIMEOUT,
         health_address: tuple[str, int] | None = None,
         timing: Timing | None = None,
@@ -75,14 +78,19 @@ class Server(Service):
         """``redis``: a URL, or settings; the default is a local Redis. Or a ``broker``, which the caller closes.
 
         ``queues``: name to priority, from 1. ``strict_priority``: a queue is asked only when those before it are empty;
-        otherwise a priority is a share. ``concurrency``: tasks at once. ``shutdown_timeout``: timedelta or seconds.
-        ``health_address``: host ("" for every interface) and port of the probes; None: no probes.
+        otherwise a priority is a share. ``concurrency``: tasks at once. ``process_pool_size``: how many of them may run
+        in processes of their own, while the others wait; None: as many as there are CPUs. ``shutdown_timeout``:
+        timedelta or seconds. ``health_address``: host ("" for every interface) and port of the probes; None: no probes.
         Raises InvalidOption for what cannot be used.
         """
         if broker is not None and redis is not None:
             raise InvalidOption("broker", "give either a Redis or a broker, not both")
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MOST_CONCURRENT:
             raise InvalidOption("concurrency", f"is {concurrency!r}; give a whole number from 1 to {MOST_CONCURRENT}")
+        if process_pool_size is not None and (
+            isinstance(process_pool_size, bool) or not isinstance(process_pool_size, int) or process_pool_size < 1
+        ):
+            raise InvalidOption("process pool size", f"is {process_pool_size!r}; give a whole number from 1")
         if not isinstance(shutdown_timeout, timedelta):
             try:
                 shutdown_timeout = timedelta(seconds=shutdown_timeout)
@@ -98,6 +106,7 @@ class Server(Service):
         self._queues = checked_queues(queues)
         self._strict_priority = strict_priority
         self._concurrency = concurrency
+        self._process_pool_size = process_pool_size if process_pool_size is not None else usable_cpus()
         self._shutdown_timeout = shutdown_timeout
         self._clock = clock
         self._server_id = str(uuid.uuid4())
@@ -166,12 +175,17 @@ class Server(Service):
         settlement = Settlement(broker, in_flight=self._in_flight, outage=self._outage, clock=clock)
         self._syncer = Syncer(settlement)
         self._acknowledger = Acknowledger(settlement, self._syncer, pulse=self._pulse)
+        for handler in self._app.handlers:
+            if handler.process:
+                check_importable(handler)
+        self._processes = ProcessPool(size=self._process_pool_size)
         self._runner = Runner(
             broker,
             find_handler=self._app.handler,
             in_flight=self._in_flight,
             judge=Judge(in_flight=self._in_flight, acknowledger=self._acknowledger, clock=clock, random=chance),
             on_load=self._load_changed.set,
+            processes=self._processes,
             timing=timing,
             clock=clock,
         )
@@ -357,6 +371,7 @@ class Server(Service):
         """Whatever happened before: leave nothing behind that needs this process."""
         self._processor.stop()
         self._runner.close()
+        await self._processes.aclose()
         with contextlib.suppress(BrokerUnavailable, TimeoutError):  # the keys then expire by themselves
             async with asyncio.timeout(self._timing.clear_at_stop.total_seconds()):
                 await self._heartbeater.clear()

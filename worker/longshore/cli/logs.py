@@ -24,11 +24,17 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
+    # A record from the process of a handler has its traceback as text.
+    return formatter.formatException(record.exc_info) if record.exc_info else record.exc_text
+
+
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname:<7} {record.getMessage()}{fields}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        traceback = _traceback(self, record)
+        return f"{line}\n{traceback}" if traceback else line
 
 
 def _quoted(value: object) -> str:
@@ -45,6 +51,6 @@ class _Json(logging.Formatter):
             "message": record.getMessage(),
             **_fields(record),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if traceback := _traceback(self, record):
+            line["traceback"] = traceback
         return json.dumps(line, default=str, ensure_ascii=False)

@@ -101,6 +101,13 @@ SETTINGS = {
             help="Tasks to run at once.",
         ),
         Setting(
+            name="process_pool_size",
+            flag="--process-pool-size",
+            env="LONGSHORE_PROCESS_POOL_SIZE",
+            type=click.IntRange(1, 1024),
+            help="Processes for handlers declared with process=True, at most. Default: one a CPU.",
+        ),
+        Setting(
             name="shutdown_timeout",
             flag="--shutdown-timeout",
             env="LONGSHORE_SHUTDOWN_TIMEOUT",

@@ -31,6 +31,7 @@ _PAUSE_S = 1.0  # between two attempts to reach Redis at start
     "queues",
     "strict_priority",
     "concurrency",
+    "process_pool_size",
     "shutdown_timeout",
     "health_address",
     *LOG_SETTINGS,
@@ -45,6 +46,7 @@ def worker(
     queues: tuple[dict[str, int], ...],
     strict_priority: bool,
     concurrency: int,
+    process_pool_size: int | None,
     shutdown_timeout: timedelta,
     health_address: tuple[str, int] | None,
     log_level: str,
@@ -72,6 +74,7 @@ def worker(
                 queues=priorities,
                 strict_priority=strict_priority,
                 concurrency=concurrency,
+                process_pool_size=process_pool_size,
                 shutdown_timeout=shutdown_timeout,
                 health_address=health_address,
             ).serve()

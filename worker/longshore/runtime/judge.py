@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from longshore.broker.base import Done, Requeue
-from longshore.errors import LongshoreError
+from longshore.errors import ForeignError, LongshoreError
 from longshore.handler import Handler
 from longshore.policy.retry import Failure, Step, decide, storable
 from longshore.runtime.acknowledger import Acknowledger
@@ -77,7 +77,8 @@ class Judge:
         if failure is not None:
             level = logging.ERROR if decision.step is Step.ARCHIVE else logging.WARNING
             # A traceback where there is something to trace: not for our own errors, whose text says it all.
-            traced = not (error is None or isinstance(error, LongshoreError | asyncio.CancelledError))
+            ours = isinstance(error, LongshoreError | asyncio.CancelledError) and not isinstance(error, ForeignError)
+            traced = error is not None and not ours
             report(
                 "A task failed",
                 "task_failed",

@@ -22,10 +22,12 @@ from longshore.middleware import Middleware
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
 from longshore.runtime.deadlines import Deadlines
 from longshore.runtime.judge import Judge, report
+from longshore.runtime.process_pool import Call, ProcessPool
 from longshore.runtime.threads import Threads
 from longshore.runtime.timing import Clock, Timing
 
 _HELD_UP_S = 0.1  # handlers that await give the loop back within milliseconds
+_KILLED_S = 1.0  # for what is around a handler whose process was killed, such as middleware
 _BREATH_S = 0.01  # for a few round trips; a single turn of the loop is not enough for one
 
 
@@ -40,6 +42,7 @@ class Runner:
         in_flight: InFlight,
         judge: Judge,
         on_load: Callable[[], None],
+        processes: ProcessPool,
         timing: Timing,
         clock: Clock,
     ) -> None:
@@ -54,6 +57,8 @@ class Runner:
         self._grace_s = timing.cancel_grace.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._threads = Threads(loop=self._loop)
+        self._processes = processes
+        self._calls: dict[Attempt, Call] = {}  # the attempts whose handlers run in processes
         self._running: set[Attempt] = set()
         self._begun = 0  # handlers whose code has begun, ever
         self._deadlines = Deadlines(self._running, on_over=self._time_is_up, clock=clock, loop=self._loop)
@@ -107,12 +112,11 @@ class Runner:
                 raise asyncio.CancelledError
             if handler.around is not None:
                 result = await self._through_middleware(attempt, handler, handler.around)
-            else:
+            elif handler.is_async:
                 args, kwargs = handler.arguments(Context(attempt), attempt.message.payload)
-                if handler.is_async:
-                    result = await handler.function(*args, **kwargs)
-                else:
-                    result = await self._call_plain(attempt, handler, args, kwargs)
+                result = await handler.function(*args, **kwargs)
+            else:
+                result = await self._call_plain(attempt, handler, Context(attempt))
         except GeneratorExit:
             raise
         except BaseException as raised:  # also SystemExit: a handler does not end the worker
@@ -132,19 +136,26 @@ class Runner:
             await asyncio.sleep(_BREATH_S)
             held_up = monotonic() - since > _HELD_UP_S and self._begun > begun_before
 
-    async def _call_plain(self, attempt: Attempt, handler: Handler, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    async def _call_plain(self, attempt: Attempt, handler: Handler, context: Context[Any]) -> Any:
+        if handler.process:
+            call = self._calls[attempt] = self._processes.call(attempt, handler)
+            try:
+                return await call.future
+            finally:
+                del self._calls[attempt]
+        args, kwargs = handler.arguments(context, attempt.message.payload)
         result = await self._threads.call(handler.function, args, kwargs)
         return await self._go_on(attempt, result) if inspect.iscoroutine(result) else result
 
     async def _through_middleware(self, attempt: Attempt, handler: Handler, around: Middleware) -> Any:
         async def call(context: Context) -> Any:
-            args, kwargs = handler.arguments(context, attempt.message.payload)
             if handler.is_async:
+                args, kwargs = handler.arguments(context, attempt.message.payload)
                 return await handler.function(*args, **kwargs)
             # Cancelling would end the waiting for the thread, not the thread.
             attempt.is_async = False
             try:
-                result = await self._call_plain(attempt, handler, args, kwargs)
+                result = await self._call_plain(attempt, handler, context)
             finally:
                 attempt.is_async = True
             # It was told to end while the thread ran. Work that a shutdown has waited for is done, and goes on as such.
@@ -206,11 +217,20 @@ class Runner:
         # A thread cannot be stopped; its handler may look at ctx.cancelled.
         if attempt.is_async and attempt.stepped and attempt.task is not None:
             attempt.task.cancel()
+        elif (call := self._calls.get(attempt)) is not None:
+            call.interrupt()
         attempt.timer = self._loop.call_later(self._grace_s, self._give_up, attempt)
 
     def _give_up(self, attempt: Attempt) -> None:
-        """The handler was told to end and goes on: answer for its task, and keep the slot for as long as it runs."""
+        """The handler was told to end and goes on: answer for its task, and keep the slot for as long as it runs.
+
+        A process is killed instead; the attempt then ends at once.
+        """
         if attempt.ended or attempt.answered:
+            return
+        if (call := self._calls.get(attempt)) is not None:
+            report("A handler does not end; its process is killed", "process_killed", attempt, logging.WARNING)
+            call.kill()
             return
         kind = "async handler" if attempt.is_async else "thread"
         report("A handler does not end; its slot stays taken", "handler_stuck", attempt, logging.ERROR, kind=kind)
@@ -229,8 +249,11 @@ class Runner:
         try:
             await asyncio.wait_for(self._idle.wait(), grace.total_seconds())
         except TimeoutError:
+            killed = [attempt.task for attempt in self._calls if attempt.task is not None]
             for attempt in list(self._running):
                 self._give_up(attempt)
+            if killed:
+                await asyncio.wait(killed, timeout=_KILLED_S)
         return len(self._running)
 
     def close(self) -> None:
