@@ -52,9 +52,9 @@ def test_the_included_ones_own_settings_come_first() -> None:
     bare.task("b")(nothing)
     outer.include(own)
     outer.include(bare)
-    assert outer.handler("a").retry_delay is theirs
-    assert outer.handler("b").retry_delay is mine
-    assert bare.handler("b").retry_delay is None
+    assert outer.handler("a").failure_policy.retry_delay is theirs
+    assert outer.handler("b").failure_policy.retry_delay is mine
+    assert bare.handler("b").failure_policy.retry_delay is None
 
 
 def test_a_pattern_handled_twice_is_refused_whichever_comes_first() -> None:

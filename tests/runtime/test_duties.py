@@ -15,10 +15,12 @@ import redis
 from longshore import App, Client, Context, Inspector
 from longshore.broker.base import RedisSettings
 from longshore.broker.redis_broker import RedisBroker
+from longshore.policy.failure_policy import FailurePolicy
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.protocol.notices import Standing
 from longshore.runtime.duties import Duties
+from longshore.runtime.error_callbacks import ErrorCallbacks
 from longshore.runtime.recoverer import Recoverer
 from longshore.runtime.timing import Timing, utc_now
 from longshore.testing import new_message
@@ -204,7 +206,15 @@ async def test_an_active_task_without_any_lease_is_recovered_at_the_second_look(
     orphan(redis_client, "bare", lease_ended_ago_s=None)
     broker = RedisBroker.connect(RedisSettings(url=redis_url))
     duties = Duties(broker, standing=Standing(since=1, server_id="s"), queues=["default"], timing=Timing())
-    recoverer = Recoverer(broker, duties=duties, timing=Timing(), clock=utc_now, random=Random(1))
+    recoverer = Recoverer(
+        broker,
+        duties=duties,
+        policy_for=lambda kind: FailurePolicy(),
+        error_callbacks=ErrorCallbacks(limit=timedelta(seconds=1)),
+        timing=Timing(),
+        clock=utc_now,
+        random=Random(1),
+    )
     await recoverer.tick()
     assert state(redis_client, "bare") == "active"
     redis_client.zadd(keys.lease("default"), {"bare": int(time.time())})

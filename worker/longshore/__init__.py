@@ -7,13 +7,16 @@ from longshore.client import Client
 from longshore.context import Context
 from longshore.errors import (
     BrokerUnavailable,
+    DeadlineExceeded,
     DuplicateTask,
     EnqueueError,
     ForeignError,
     HandlerNotFound,
     HandlerSignal,
+    Interrupted,
     InvalidData,
     InvalidOption,
+    LeaseExpired,
     LongshoreError,
     NotFound,
     PayloadError,
@@ -23,6 +26,7 @@ from longshore.errors import (
     QueueNotFound,
     RevokeTask,
     SkipRetry,
+    TaskCancelled,
     TaskIDConflict,
     TaskNotFound,
     UsageError,
@@ -31,6 +35,8 @@ from longshore.errors import (
 )
 from longshore.inspector import Inspector
 from longshore.middleware import CallNext, Middleware
+from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
+from longshore.policy.retry_policy import RetryPolicy
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.protocol.snapshots import (
     BrokerSnapshot,
@@ -52,17 +58,21 @@ __all__ = [
     "CallNext",
     "Client",
     "Context",
+    "DeadlineExceeded",
     "DuplicateTask",
     "EnqueueError",
     "EnqueueMiddleware",
     "EnqueueNext",
+    "FailedAttempt",
     "ForeignError",
     "GroupSnapshot",
     "HandlerNotFound",
     "HandlerSignal",
     "Inspector",
+    "Interrupted",
     "InvalidData",
     "InvalidOption",
+    "LeaseExpired",
     "LongshoreError",
     "Middleware",
     "NotFound",
@@ -74,11 +84,15 @@ __all__ = [
     "QueueNotFound",
     "QueueSnapshot",
     "RedisSettings",
+    "RetryAction",
+    "RetryDecision",
+    "RetryPolicy",
     "RevokeTask",
     "Server",
     "ServerSnapshot",
     "SkipRetry",
     "Task",
+    "TaskCancelled",
     "TaskIDConflict",
     "TaskInfo",
     "TaskNotFound",

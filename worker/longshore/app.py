@@ -9,27 +9,37 @@ from typing import Any, TypeVar, Unpack
 from longshore.context import Context
 from longshore.defaults import NO_DEFAULTS, TaskDefaults, checked_defaults
 from longshore.errors import HandlerNotFound, InvalidOption
-from longshore.handler import Handler, IsFailure, RetryDelay, handler_for, name_of
+from longshore.handler import Handler, handler_for, name_of
 from longshore.lifespan import Lifespan, checked_lifespan
 from longshore.middleware import Middleware, checked_middleware, compose
+from longshore.policy.failure_policy import (
+    ErrorCallback,
+    FailurePolicy,
+    IsFailure,
+    RetryDelay,
+    RetryFunction,
+    checked_policy,
+)
 from longshore.routing import Router
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=Lifespan)
+E = TypeVar("E", bound=ErrorCallback)
 PayloadT = TypeVar("PayloadT")
 
 
 class App:
     """Registers handlers; a server runs them.
 
-    What is given here holds for every handler that does not bring its own: ``retry_delay`` and ``is_failure``. What is
-    added here goes around all of them: ``middleware``. ``lifespan``: see there.
+    What is given here holds for every handler that does not bring its own: ``retry``, ``retry_delay`` and
+    ``is_failure``. What is added here goes around all of them: ``middleware``. ``lifespan``: see there.
     """
 
     def __init__(
         self,
         *,
+        retry: RetryFunction | None = None,
         retry_delay: RetryDelay | None = None,
         is_failure: IsFailure | None = None,
         middleware: Sequence[Middleware] = (),
@@ -38,8 +48,7 @@ class App:
         self._handlers: dict[str, Handler] = {}
         self._included: list[tuple[str, App]] = []  # prefix of its patterns, and the application
         self._includers: list[tuple[str, App]] = []
-        self._retry_delay = retry_delay
-        self._is_failure = is_failure
+        self._failure_policy = checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure)
         self._middleware = [checked_middleware(one) for one in middleware]
         self._lifespan = None if lifespan is None else checked_lifespan(lifespan)
         self._router: Router | None = None  # made when first needed, and again after a change
@@ -50,6 +59,7 @@ class App:
         self,
         pattern: str,
         *,
+        retry: RetryFunction | None = None,
         retry_delay: RetryDelay | None = None,
         is_failure: IsFailure | None = None,
         middleware: Sequence[Middleware] = (),
@@ -60,15 +70,18 @@ class App:
 
         An exact match wins over a prefix, the longer prefix over the shorter. Async functions run as asyncio tasks,
         plain ones in a thread, or with ``process`` in a process of their own (docs/worker.md).
-        ``retry_delay(retried, error)`` gives the wait before the next attempt (timedelta or seconds);
-        ``is_failure(error)`` says whether the attempt counts. ``middleware``: around this handler only, inside the
-        application's. ``defaults``: options of the tasks that ``client()`` enqueues, such as ``queue`` or
-        ``max_retry``.
+
+        ``retry(failed)`` says what becomes of the task after a failed attempt: a RetryDecision, or None for the usual;
+        a RetryPolicy is one. What is usual: ``retry_delay(retried, error)`` gives the wait before the next attempt
+        (timedelta or seconds), ``is_failure(error)`` says whether the attempt counts. One that raises is logged, and
+        not heeded. ``middleware``: around this handler only, inside the application's. ``defaults``: options of the
+        tasks that ``client()`` enqueues, such as ``queue`` or ``max_retry``.
 
         Raises InvalidOption for a blank or repeated pattern, for a signature that no task can be given to, and for an
         option that cannot be used.
         """
         checked = checked_defaults(defaults)
+        policy = checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure)
         around = tuple(checked_middleware(one) for one in middleware)
 
         def register(function: F) -> F:
@@ -76,8 +89,7 @@ class App:
                 handler_for(
                     pattern,
                     function,
-                    retry_delay=retry_delay,
-                    is_failure=is_failure,
+                    failure_policy=policy,
                     defaults=checked,
                     middleware=around,
                     process=process,
@@ -105,6 +117,17 @@ class App:
     def middleware(self, function: M) -> M:
         """Add a middleware (a decorator): around every handler, inside those added before it."""
         self._middleware.append(checked_middleware(function))
+        self._changed()
+        return function
+
+    def on_error(self, function: E) -> E:
+        """Add an error callback (a decorator): told of every failed attempt, and of what has become of its task.
+
+        For reporting, to Sentry and its like. It delays no task and ends nothing, whatever it raises; a plain function
+        runs in a thread. Of a lost lease, the server that recovers the task tells.
+        """
+        checked = checked_policy(on_error=(*self._failure_policy.on_error, function))
+        self._failure_policy = replace(self._failure_policy, on_error=checked.on_error)
         self._changed()
         return function
 
@@ -172,7 +195,15 @@ class App:
 
     def handler(self, task_type: str) -> Handler:
         """The handler of a task type. Raises HandlerNotFound."""
-        return (self._router or self._routes()).find(task_type)
+        router = self._routes() if self._router is None else self._router
+        return router.find(task_type)
+
+    def failure_policy(self, task_type: str) -> FailurePolicy:
+        """What holds for failed attempts at tasks of this type; the application's own for a type without handler."""
+        try:
+            return self.handler(task_type).failure_policy
+        except HandlerNotFound:
+            return self._failure_policy
 
     def options_for(self, task_type: str) -> Mapping[str, Any]:
         """The options that tasks of this type have by default, checked; empty for a type without handler."""
@@ -212,8 +243,7 @@ class App:
         return replace(
             handler,
             pattern=prefix + handler.pattern,
-            retry_delay=handler.retry_delay or self._retry_delay,
-            is_failure=handler.is_failure or self._is_failure,
+            failure_policy=handler.failure_policy.within(self._failure_policy),
             middleware=middleware,
             around=compose(middleware),
         )

@@ -18,6 +18,10 @@ LongshoreError
 ├── ProcessError             a handler in a process of its own could not be run to its end
 │   ├── ProcessDied              the process ended before the handler
 │   └── ForeignError             what the handler raised cannot leave its process; its text can
+├── Interrupted              an attempt was ended from outside; told to policies and error callbacks
+│   ├── DeadlineExceeded         its timeout or deadline passed
+│   ├── TaskCancelled            somebody cancelled the task
+│   └── LeaseExpired             its worker died, or lost Redis for too long
 └── HandlerSignal            raised by handlers to say what shall become of the task
     ├── SkipRetry                archive it now
     │   └── PayloadError             the payload does not fit the handler's parameter
@@ -133,6 +137,31 @@ class ProcessDied(ProcessError):
 
 class ForeignError(ProcessError):
     """Stands for an error of a handler's own process that cannot be pickled; its text begins with the error's type."""
+
+
+class Interrupted(LongshoreError):
+    """An attempt was ended from outside. The texts are Asynq's own: people search for them in asynqmon."""
+
+
+class DeadlineExceeded(Interrupted):
+    """The attempt's timeout or the task's deadline passed. Its context is what the handler made of it, if it did."""
+
+    def __init__(self, message: str = "context deadline exceeded") -> None:
+        super().__init__(message)
+
+
+class TaskCancelled(Interrupted):
+    """Somebody cancelled the task while it ran. Its context is what the handler made of it, if it did."""
+
+    def __init__(self, message: str = "context canceled") -> None:
+        super().__init__(message)
+
+
+class LeaseExpired(Interrupted):
+    """The worker died, or could not extend its lease; another one found the task."""
+
+    def __init__(self, message: str = "asynq: task lease expired") -> None:
+        super().__init__(message)
 
 
 class HandlerSignal(LongshoreError):

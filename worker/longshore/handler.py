@@ -7,7 +7,6 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from longshore.context import Context
@@ -15,12 +14,9 @@ from longshore.defaults import NO_DEFAULTS
 from longshore.errors import InvalidOption
 from longshore.middleware import Middleware
 from longshore.payload import Reader, reader_for
+from longshore.policy.failure_policy import FailurePolicy
 
-RetryDelay = Callable[[int, BaseException], "timedelta | float"]
-"""(failed attempts before this one, the error) to the wait before the next; a number is seconds."""
-
-IsFailure = Callable[[BaseException], bool]
-"""Whether an error counts as a failure; when not, the task waits like after one, but loses no retry."""
+NO_POLICY = FailurePolicy()
 
 _REQUIRED: Any = inspect.Parameter.empty
 
@@ -43,8 +39,7 @@ class Handler:
     function: Callable[..., Any]
     is_async: bool
     parameters: tuple[Parameter, ...]  # in the function's order; at most one for the context and one for the payload
-    retry_delay: RetryDelay | None = None  # None: Asynq's default delays
-    is_failure: IsFailure | None = None  # None: every error is a failure
+    failure_policy: FailurePolicy = NO_POLICY
     # checked options of tasks enqueued through the application's client
     defaults: Mapping[str, Any] = field(default_factory=lambda: NO_DEFAULTS)
     middleware: tuple[Middleware, ...] = ()  # outermost first
@@ -73,8 +68,7 @@ def handler_for(
     pattern: str,
     function: Callable[..., Any],
     *,
-    retry_delay: RetryDelay | None = None,
-    is_failure: IsFailure | None = None,
+    failure_policy: FailurePolicy = NO_POLICY,
     payload_type: Any = _REQUIRED,
     defaults: Mapping[str, Any] = NO_DEFAULTS,
     middleware: tuple[Middleware, ...] = (),
@@ -122,8 +116,7 @@ def handler_for(
             for one in parameters
             if one is context or one is payload
         ),
-        retry_delay=retry_delay,
-        is_failure=is_failure,
+        failure_policy=failure_policy,
         defaults=defaults,
         middleware=middleware,
         process=process,

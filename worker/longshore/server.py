@@ -24,6 +24,7 @@ from longshore.protocol.notices import Standing
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
 from longshore.runtime.duties import Duties
+from longshore.runtime.error_callbacks import ErrorCallbacks
 from longshore.runtime.forwarder import Forwarder
 from longshore.runtime.heartbeater import Heartbeater
 from longshore.runtime.janitor import Janitor
@@ -179,11 +180,19 @@ class Server(Service):
             if handler.process:
                 check_importable(handler)
         self._processes = ProcessPool(size=self._process_pool_size)
+        self._error_callbacks = ErrorCallbacks(limit=timing.error_callback)
         self._runner = Runner(
             broker,
             find_handler=self._app.handler,
             in_flight=self._in_flight,
-            judge=Judge(in_flight=self._in_flight, acknowledger=self._acknowledger, clock=clock, random=chance),
+            judge=Judge(
+                in_flight=self._in_flight,
+                acknowledger=self._acknowledger,
+                policy_for=self._app.failure_policy,
+                error_callbacks=self._error_callbacks,
+                clock=clock,
+                random=chance,
+            ),
             on_load=self._load_changed.set,
             processes=self._processes,
             timing=timing,
@@ -238,7 +247,15 @@ class Server(Service):
             random=chance,
         )
         forwarder = Forwarder(broker, duties=self._duties, clock=clock)
-        recoverer = Recoverer(broker, duties=self._duties, timing=timing, clock=clock, random=chance)
+        recoverer = Recoverer(
+            broker,
+            duties=self._duties,
+            policy_for=self._app.failure_policy,
+            error_callbacks=self._error_callbacks,
+            timing=timing,
+            clock=clock,
+            random=chance,
+        )
         janitor = Janitor(broker, duties=self._duties, clock=clock)
 
         def ticker(
@@ -366,12 +383,16 @@ class Server(Service):
                 "Outcomes of tasks could not be written; these tasks will run again",
                 extra={"action": "outcomes_lost", "tasks": lost},
             )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.settle_at_stop.total_seconds()):
+                await self._error_callbacks.flush()
 
     async def _finish(self) -> None:
         """Whatever happened before: leave nothing behind that needs this process."""
         self._processor.stop()
         self._runner.close()
         await self._processes.aclose()
+        self._error_callbacks.close()
         with contextlib.suppress(BrokerUnavailable, TimeoutError):  # the keys then expire by themselves
             async with asyncio.timeout(self._timing.clear_at_stop.total_seconds()):
                 await self._heartbeater.clear()

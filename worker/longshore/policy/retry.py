@@ -6,15 +6,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
+from longshore.errors import DeadlineExceeded, LeaseExpired, TaskCancelled
+from longshore.policy.failed_attempt import RetryAction, RetryDecision
 from longshore.protocol.messages import TaskMessage
 
 MAX_ERROR_LENGTH = 4096  # characters of an error kept in the task; every rewrite of the message carries it again
 
 MAX_DELAY = timedelta(days=3650)  # n⁴ passes what a datetime can hold; beyond ten years nobody waits anyway
 
-LEASE_EXPIRED = "asynq: task lease expired"  # Asynq's own texts: people search for them in asynqmon
-DEADLINE_EXCEEDED = "context deadline exceeded"
-CANCELLED = "context canceled"
+LEASE_EXPIRED = str(LeaseExpired())
+DEADLINE_EXCEEDED = str(DeadlineExceeded())
+CANCELLED = str(TaskCancelled())
 
 
 class Weight(Enum):
@@ -22,8 +24,9 @@ class Weight(Enum):
 
     FAILURE = "failure"  # counted; uses up one retry
     POSTPONED = "postponed"  # not counted; the task waits as after a failure (Asynq's IsFailure said no)
-    FINAL = "final"  # no retry, whatever is left (SkipRetry)
-    REVOKED = "revoked"  # neither retried nor kept (RevokeTask)
+    UNCOUNTED = "uncounted"  # not counted, and retried even when no retry is left (RetryDecision)
+    FINAL = "final"  # no retry, whatever is left (SkipRetry, RetryDecision)
+    REVOKED = "revoked"  # neither retried nor kept (RevokeTask, RetryDecision)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,7 @@ class Failure:
     error: str  # any text; what UTF-8 cannot carry is escaped here
     weight: Weight = Weight.FAILURE
     delay: timedelta | None = None  # wait before the next attempt; None: Asynq's default delay
+    reason: str = ""  # who wanted it so, for logs; empty: the usual phrase
 
 
 class Step(Enum):
@@ -80,13 +84,13 @@ def decide(message: TaskMessage, failure: Failure | None, *, now: datetime, jitt
             return Decision(step=Step.DONE, message=message, reason="succeeded")
         return Decision(step=Step.COMPLETE, message=replace(message, completed_at=now), reason="succeeded, kept")
     if failure.weight is Weight.REVOKED:
-        return Decision(step=Step.DONE, message=message, reason="revoked by its handler")
+        return Decision(step=Step.DONE, message=message, reason=failure.reason or "revoked by its handler")
     failed = replace(message, error=storable(failure.error), last_failed_at=now)
     # Exhaustion is looked at first, as in Asynq: with no retry left, even a postponed task is archived.
-    if message.retried >= message.max_retry:
+    if message.retried >= message.max_retry and failure.weight is not Weight.UNCOUNTED:
         return Decision(step=Step.ARCHIVE, message=failed, reason="no retry left")
     if failure.weight is Weight.FINAL:
-        return Decision(step=Step.ARCHIVE, message=failed, reason="the handler asked for no retry")
+        return Decision(step=Step.ARCHIVE, message=failed, reason=failure.reason or "the handler asked for no retry")
     counts = failure.weight is Weight.FAILURE
     delay = default_delay(message.retried, jitter=jitter) if failure.delay is None else failure.delay
     return Decision(
@@ -94,8 +98,17 @@ def decide(message: TaskMessage, failure: Failure | None, *, now: datetime, jitt
         message=replace(failed, retried=message.retried + 1) if counts else failed,
         retry_at=now + min(max(delay, timedelta(0)), MAX_DELAY),
         counts_as_failure=counts,
-        reason="failed" if counts else "postponed",
+        reason=failure.reason or ("failed" if counts else "postponed"),
     )
+
+
+def told(decision: Decision, *, now: datetime) -> RetryDecision:
+    """A decision about a failed attempt, taken at ``now``, as error callbacks are told of it."""
+    if decision.step is Step.RETRY and decision.retry_at is not None:
+        after = decision.retry_at - now
+        return RetryDecision.retry(after=after, counts=decision.counts_as_failure, reason=decision.reason)
+    action = RetryAction.ARCHIVE if decision.step is Step.ARCHIVE else RetryAction.DROP
+    return RetryDecision(action=action, reason=decision.reason)
 
 
 def storable(error: str) -> str:

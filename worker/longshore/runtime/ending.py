@@ -9,8 +9,10 @@ from typing import assert_never
 
 from longshore.broker.base import Archive, Complete, Done, Outcome, Retry
 from longshore.errors import HandlerSignal, LongshoreError, RevokeTask, SkipRetry
-from longshore.handler import Handler
+from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
+from longshore.policy.failure_policy import FailurePolicy, RetryFunction
 from longshore.policy.retry import Decision, Failure, Step, Weight
+from longshore.protocol.messages import TaskMessage
 
 _logger = logging.getLogger("longshore.server")
 
@@ -31,20 +33,46 @@ def outcome_for(decision: Decision, *, result: bytes | None = None) -> Outcome:
             assert_never(never)
 
 
-def failure_from(error: BaseException, *, handler: Handler | None, retried: int) -> Failure:
-    """What a handler's error asks for. Signals count also as the cause of another error (``raise … from``)."""
+def failure_from(failed: FailedAttempt, *, policy: FailurePolicy) -> Failure:
+    """What becomes of a failed attempt. Signals count also as the cause of another error (``raise … from``)."""
+    error = failed.error
     signal = _signal_in(error)
     if isinstance(signal, RevokeTask):
         return Failure(error=_text(error), weight=Weight.REVOKED)
     if isinstance(signal, SkipRetry):
         return Failure(error=_text(error), weight=Weight.FINAL)
-    if handler is None:
-        return Failure(error=_text(error))
-    return Failure(
-        error=_text(error),
-        weight=Weight.FAILURE if _is_failure(error, handler) else Weight.POSTPONED,
-        delay=_delay(error, handler, retried),
+    decision = None if policy.retry is None else _decision(failed, policy.retry)
+    if decision is None:
+        weight = Weight.FAILURE if _is_failure(error, policy) else Weight.POSTPONED
+        return Failure(error=_text(error), weight=weight, delay=_delay(failed, policy))
+    return Failure(error=_text(error), weight=_weight(decision), delay=decision.after, reason=decision.reason)
+
+
+def failed_attempt(message: TaskMessage, error: BaseException, *, chance: float) -> FailedAttempt:
+    """An attempt at a task, as policies and callbacks see it. ``chance`` is uniform in [0, 1)."""
+    return FailedAttempt(
+        error=error,
+        type=message.type,
+        task_id=message.id,
+        queue=message.queue,
+        payload=message.payload or b"",
+        headers=message.headers,
+        retried=message.retried,
+        max_retry=message.max_retry,
+        chance=chance,
     )
+
+
+def _weight(decision: RetryDecision) -> Weight:
+    match decision.action:
+        case RetryAction.RETRY:
+            return Weight.FAILURE if decision.counts else Weight.UNCOUNTED
+        case RetryAction.ARCHIVE:
+            return Weight.FINAL
+        case RetryAction.DROP:
+            return Weight.REVOKED
+        case never:
+            assert_never(never)
 
 
 def _signal_in(error: BaseException) -> HandlerSignal | None:
@@ -57,33 +85,49 @@ def _signal_in(error: BaseException) -> HandlerSignal | None:
 
 
 def _text(error: BaseException) -> str:
-    if isinstance(error, LongshoreError):
-        return str(error)
     if isinstance(error, asyncio.CancelledError):
         return "CancelledError: the handler cancelled itself"
     try:
         text = str(error)
-    except Exception:  # a broken __str__ must not cost the task its retry
+    except BaseException:  # a broken __str__ must not cost the task its retry
         text = "(its text cannot be read)"
+    if isinstance(error, LongshoreError):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _is_failure(error: BaseException, handler: Handler) -> bool:
-    if handler.is_failure is None:
+# The application's functions may do anything, also raise SystemExit: none of it may end the server, or cost the task.
+
+
+def _decision(failed: FailedAttempt, retry: RetryFunction) -> RetryDecision | None:
+    try:
+        decision = retry(failed)
+        if decision is None:
+            return None
+        if not isinstance(decision, RetryDecision) or not isinstance(decision.after, timedelta | None):
+            raise TypeError(f"retry returned {decision!r}, not a RetryDecision or None")
+        return decision
+    except BaseException:
+        _logger.exception("retry raised; the usual is done", extra={"action": "retry_broken"})
+        return None
+
+
+def _is_failure(error: BaseException, policy: FailurePolicy) -> bool:
+    if policy.is_failure is None:
         return True
     try:
-        return bool(handler.is_failure(error))
-    except Exception:
+        return bool(policy.is_failure(error))
+    except BaseException:
         _logger.exception("is_failure raised; counted as a failure", extra={"action": "is_failure_broken"})
         return True
 
 
-def _delay(error: BaseException, handler: Handler, retried: int) -> timedelta | None:
-    if handler.retry_delay is None:
+def _delay(failed: FailedAttempt, policy: FailurePolicy) -> timedelta | None:
+    if policy.retry_delay is None:
         return None
     try:
-        delay = handler.retry_delay(retried, error)
+        delay = policy.retry_delay(failed.retried, failed.error)
         return delay if isinstance(delay, timedelta) else timedelta(seconds=delay)
-    except Exception:
+    except BaseException:
         _logger.exception("retry_delay raised; Asynq's delay is used", extra={"action": "retry_delay_broken"})
         return None

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 from longshore.broker.base import Done, Requeue
-from longshore.errors import ForeignError, LongshoreError
-from longshore.handler import Handler
-from longshore.policy.retry import Failure, Step, decide, storable
+from longshore.errors import DeadlineExceeded, ForeignError, Interrupted, LongshoreError, TaskCancelled
+from longshore.policy.failure_policy import FailurePolicy
+from longshore.policy.retry import Step, decide, storable, told
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
-from longshore.runtime.ending import failure_from, outcome_for
+from longshore.runtime.ending import failed_attempt, failure_from, outcome_for
+from longshore.runtime.error_callbacks import ErrorCallbacks
 from longshore.runtime.timing import Clock
 from longshore.task import encode_payload
 
@@ -24,23 +26,28 @@ _logger = logging.getLogger("longshore.server")
 class Judge:
     """``judge`` never raises and never waits."""
 
-    def __init__(self, *, in_flight: InFlight, acknowledger: Acknowledger, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        *,
+        in_flight: InFlight,
+        acknowledger: Acknowledger,
+        policy_for: Callable[[str], FailurePolicy],
+        error_callbacks: ErrorCallbacks,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        """``policy_for``: what the application says about failed attempts at tasks of a type."""
         self._in_flight = in_flight
         self._acknowledger = acknowledger
+        self._policy_for = policy_for
+        self._error_callbacks = error_callbacks
         self._clock = clock
         self._random = random
 
-    def judge(
-        self,
-        attempt: Attempt,
-        *,
-        handler: Handler | None = None,
-        result: Any = None,
-        error: BaseException | None = None,
-    ) -> None:
+    def judge(self, attempt: Attempt, *, result: Any = None, error: BaseException | None = None) -> None:
         """Answer for an attempt whose handler returned ``result`` or raised ``error``, or that is given up.
 
-        The attempt's interruption outranks both. ``handler``: None when there is none to ask about the error.
+        The attempt's interruption outranks both.
         """
         attempt.answered = True
         message = attempt.message
@@ -48,7 +55,7 @@ class Judge:
             self._acknowledger.submit(attempt, Done(message=message))  # what decide() would say, for nearly every task
             return
         try:
-            self._judge(attempt, handler, result, error)
+            self._judge(attempt, result, error)
         except Exception:
             # Nothing known leads here. But without an outcome the task's lease would be extended for ever; like this
             # it runs out, and the task is retried.
@@ -56,45 +63,59 @@ class Judge:
             with contextlib.suppress(Exception):
                 _logger.exception("An attempt could not be judged", extra={"action": "judging_failed"})
 
-    def _judge(self, attempt: Attempt, handler: Handler | None, result: Any, error: BaseException | None) -> None:
-        message = attempt.message
-        failure: Failure | None = None
+    def _judge(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
         interruption = attempt.interruption
         if interruption is Interruption.LEASE_LOST:
             self._in_flight.discard(attempt)
             return
         if interruption is Interruption.SHUTDOWN and error is not None:
-            self._acknowledger.submit(attempt, Requeue(message=message))
+            self._acknowledger.submit(attempt, Requeue(message=attempt.message))
             report("A task was put back", "task_requeued", attempt, logging.INFO)
             return
-        if interruption is Interruption.DEADLINE or interruption is Interruption.CANCELLED:
-            failure = Failure(error=interruption.value)  # whatever the handler made of it, as in Asynq
+        if interruption is Interruption.DEADLINE:
+            self._fail(attempt, _whatever(DeadlineExceeded(), error))
+        elif interruption is Interruption.CANCELLED:
+            self._fail(attempt, _whatever(TaskCancelled(), error))
         elif error is not None:
-            failure = failure_from(error, handler=handler, retried=message.retried)
-        kept = None if failure is not None or message.retention is None else _encoded(attempt, result)
-        decision = decide(message, failure, now=self._clock(), jitter=self._random.random())
-        self._acknowledger.submit(attempt, outcome_for(decision, result=kept))
-        if failure is not None:
-            level = logging.ERROR if decision.step is Step.ARCHIVE else logging.WARNING
-            # A traceback where there is something to trace: not for our own errors, whose text says it all.
-            ours = isinstance(error, LongshoreError | asyncio.CancelledError) and not isinstance(error, ForeignError)
-            traced = error is not None and not ours
-            report(
-                "A task failed",
-                "task_failed",
-                attempt,
-                level,
-                raised=error if traced else None,
-                error=storable(failure.error),
-                step=decision.step.value,
-                reason=decision.reason,
-            )
+            self._fail(attempt, error)
+        else:
+            kept = None if attempt.message.retention is None else _encoded(attempt, result)
+            decision = decide(attempt.message, None, now=self._clock(), jitter=0)
+            self._acknowledger.submit(attempt, outcome_for(decision, result=kept))
+
+    def _fail(self, attempt: Attempt, error: BaseException) -> None:
+        message, now, chance = attempt.message, self._clock(), self._random.random()
+        policy = self._policy_for(message.type)
+        failed = failed_attempt(message, error, chance=chance)
+        failure = failure_from(failed, policy=policy)
+        decision = decide(message, failure, now=now, jitter=chance)
+        self._acknowledger.submit(attempt, outcome_for(decision))
+        if policy.on_error:
+            self._error_callbacks.tell(policy.on_error, failed, told(decision, now=now))
+        # A traceback where there is something to trace: not for our own errors, whose text says it all.
+        ours = isinstance(error, LongshoreError | asyncio.CancelledError) and not isinstance(error, ForeignError)
+        report(
+            "A task failed",
+            "task_failed",
+            attempt,
+            logging.ERROR if decision.step is Step.ARCHIVE else logging.WARNING,
+            raised=None if ours else error,
+            error=storable(failure.error),
+            step=decision.step.value,
+            reason=decision.reason,
+        )
+
+
+def _whatever(interruption: Interrupted, error: BaseException | None) -> Interrupted:
+    """What counts is what ended the attempt, whatever its handler made of it, as in Asynq; that is only its context."""
+    interruption.__context__ = error
+    return interruption
 
 
 def _encoded(attempt: Attempt, result: Any) -> bytes | None:
     try:
         return encode_payload(result)
-    except Exception as error:  # the work is done: a result nobody can store is no reason to do it again
+    except BaseException as error:  # the work is done: a result nobody can store is no reason to do it again
         report("A task's result cannot be stored", "result_unusable", attempt, logging.ERROR, error=str(error))
         return None
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 
 from longshore.broker.base import Broker
-from longshore.policy.retry import LEASE_EXPIRED, Failure, decide, lease_expired_delay
+from longshore.errors import LeaseExpired
+from longshore.policy.failed_attempt import FailedAttempt
+from longshore.policy.failure_policy import FailurePolicy
+from longshore.policy.retry import Decision, decide, lease_expired_delay, told
 from longshore.protocol.messages import TaskMessage
 from longshore.runtime.duties import Duties
-from longshore.runtime.ending import outcome_for
+from longshore.runtime.ending import failed_attempt, failure_from, outcome_for
+from longshore.runtime.error_callbacks import ErrorCallbacks
 from longshore.runtime.rounds import visit_each
 from longshore.runtime.timing import Clock, Timing
 
@@ -25,9 +31,22 @@ class Recoverer:
     Racing another server's recovery, or a worker that was only slow, is settled by Redis: a task leaves active once.
     """
 
-    def __init__(self, broker: Broker, *, duties: Duties, timing: Timing, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        duties: Duties,
+        policy_for: Callable[[str], FailurePolicy],
+        error_callbacks: ErrorCallbacks,
+        timing: Timing,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        """``policy_for``: what the application says about failed attempts at tasks of a type."""
         self._broker = broker
         self._duties = duties
+        self._policy_for = policy_for
+        self._error_callbacks = error_callbacks
         self._skew = timing.skew
         self._clock = clock
         self._random = random
@@ -63,13 +82,9 @@ class Recoverer:
 
     async def _recover(self, queue: str, expired: list[TaskMessage]) -> None:
         now = self._clock()
-        decisions = []
-        for message in expired:
-            jitter = self._random.random()
-            delay = lease_expired_delay(message.retried, jitter=jitter)
-            decisions.append(decide(message, Failure(error=LEASE_EXPIRED, delay=delay), now=now, jitter=jitter))
-        owned = await self._broker.settle(queue, [outcome_for(decision) for decision in decisions], now=now)
-        for decision, was_ours in zip(decisions, owned, strict=True):
+        judged = [self._judge(message, now) for message in expired]
+        owned = await self._broker.settle(queue, [outcome_for(decision) for _, decision in judged], now=now)
+        for (failed, decision), was_ours in zip(judged, owned, strict=True):
             if was_ours:
                 _logger.warning(
                     "A task whose worker died was recovered",
@@ -81,3 +96,13 @@ class Recoverer:
                         "step": decision.step.value,
                     },
                 )
+                if callbacks := self._policy_for(failed.type).on_error:
+                    self._error_callbacks.tell(callbacks, failed, told(decision, now=now))
+
+    def _judge(self, message: TaskMessage, now: datetime) -> tuple[FailedAttempt, Decision]:
+        chance = self._random.random()
+        failed = failed_attempt(message, LeaseExpired(), chance=chance)
+        failure = failure_from(failed, policy=self._policy_for(message.type))
+        if failure.delay is None:
+            failure = replace(failure, delay=lease_expired_delay(message.retried, jitter=chance))
+        return failed, decide(message, failure, now=now, jitter=chance)

@@ -80,7 +80,7 @@ class Runner:
         attempt = self._attempt_at(leased, now=now, is_async=handler.is_async)
         if attempt.deadline <= now:
             attempt.interruption = Interruption.DEADLINE
-            self._judge.judge(attempt, handler=handler)
+            self._judge.judge(attempt)
             return
         if not self._running:
             self._idle.clear()
@@ -121,7 +121,7 @@ class Runner:
             raise
         except BaseException as raised:  # also SystemExit: a handler does not end the worker
             error = raised
-        self._ended(attempt, handler, result, error)
+        self._ended(attempt, result, error)
 
     async def _breathe(self) -> None:
         """Let others have the event loop for a moment: handlers before this one have held it up.
@@ -174,7 +174,7 @@ class Runner:
             raise asyncio.CancelledError
         return await coroutine
 
-    def _ended(self, attempt: Attempt, handler: Handler, result: Any, error: BaseException | None) -> None:
+    def _ended(self, attempt: Attempt, result: Any, error: BaseException | None) -> None:
         attempt.ended = True
         if attempt.timer is not None:
             attempt.timer.cancel()
@@ -186,7 +186,7 @@ class Runner:
         if attempt.answered:
             report("A handler that had been given up has ended", "handler_ended_late", attempt, logging.WARNING)
         else:
-            self._judge.judge(attempt, handler=handler, result=result, error=error)
+            self._judge.judge(attempt, result=result, error=error)
 
     # -- interrupting ------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Timing:
     park: timedelta = timedelta(seconds=20)  # one blocking wait on an empty queue, before it is renewed
     parking_limit: int = 16  # queues waited on, each with a connection of its own
     cancel_grace: timedelta = timedelta(seconds=5)  # for a cancelled handler to end before its task goes on without it
+    error_callback: timedelta = timedelta(seconds=10)  # for one error callback to end
     settle_at_stop: timedelta = timedelta(seconds=3)  # for the last dequeue, and the last acknowledgements, at the end
     clear_at_stop: timedelta = timedelta(seconds=2)  # for removing a stopped server's keys
     backoff: timedelta = timedelta(seconds=2)  # longest pause between attempts while Redis is away
