@@ -183,6 +183,26 @@ async def test_a_servers_state_is_replaced_as_a_whole_and_lives_for_10_seconds(
     assert read_keyspace(redis_client) == {}
 
 
+async def test_thousands_of_running_tasks_are_published_together(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    running = [_running(f"t{number}") for number in range(2500)]
+    await broker.publish_server(_SERVER, running, now=_NOW)
+    assert redis_client.hgetall(keys.workers("pod-1", 7, "s1")) == {
+        one.task_id.encode(): codec.encode_worker(one) for one in running
+    }
+
+
+async def test_an_idle_beat_writes_no_running_tasks(broker: RedisBroker, redis_client: redis.Redis) -> None:
+    server = keys.server("pod-1", 7, "s1")
+    await broker.publish_server(_SERVER, None, now=_NOW)
+    assert read_keyspace(redis_client) == {
+        keys.SERVERS: {server.encode(): float(_NOW_S + 10)},
+        server: codec.encode_server(_SERVER),
+    }
+    assert read_lifetimes(redis_client).keys() == {server}
+
+
 async def test_a_schedulers_entries_are_replaced_as_a_whole(broker: RedisBroker, redis_client: redis.Redis) -> None:
     entries = [
         SchedulerEntry(id=name, spec="@daily", task_type="t", payload=b"", next_at=_NOW, previous_at=None)

@@ -23,7 +23,7 @@ from longshore.broker.base import (
     Unreadable,
     Waiting,
 )
-from longshore.broker.connection import Command, RedisConnection
+from longshore.broker.connection import Argument, Command, RedisConnection
 from longshore.broker.creation import created, creation_calls, portions
 from longshore.broker.groups import RedisGroupStore
 from longshore.broker.limits import MOST_AT_ONCE
@@ -58,6 +58,9 @@ from longshore.protocol.notices import Notice, encode_notice
 # How many due tasks one call forwards from each of the two sets: Asynq's batch size, small enough for a script of about
 # a millisecond.
 _FORWARD_LIMIT = 100
+
+# Running tasks encoded before the event loop has another turn: a few milliseconds.
+_WORKERS_A_STEP = 500
 
 # A server missed for two heartbeats (5 s) is gone.
 _SERVER_LIFETIME_S = 10
@@ -266,7 +269,11 @@ class RedisBroker:
             commands.append(("SETEX", server_key, _SERVER_LIFETIME_S, codec.encode_server(info)))
         else:
             workers_key = keys.workers(info.host, info.pid, info.server_id)
-            running = [value for worker in workers for value in (worker.task_id, codec.encode_worker(worker))]
+            running: list[Argument] = []
+            for number, worker in enumerate(workers, start=1):
+                running += (worker.task_id, codec.encode_worker(worker))
+                if number % _WORKERS_A_STEP == 0:
+                    await asyncio.sleep(0)  # thousands at once would hold up the event loop
             written = (PUBLISH_SERVER, 2, server_key, workers_key, _SERVER_LIFETIME_S, codec.encode_server(info))
             commands += [("ZADD", keys.WORKERS, expires_at_s, workers_key), (*written, *running)]
         await self.connection.run(commands)

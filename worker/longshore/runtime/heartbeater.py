@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from longshore.broker.base import Broker
@@ -13,6 +13,7 @@ from longshore.runtime.outage import Outage
 from longshore.runtime.timing import Clock, Timing
 
 _LEASES_A_CALL = 1000
+_WORKERS_A_STEP = 500  # running tasks described before the event loop has another turn: some milliseconds
 
 # Bytes of a running task's payload that are published. Asynq publishes all of it every five seconds, for each task; the
 # whole lies in the task itself. Readers take whatever is there.
@@ -81,7 +82,7 @@ class Heartbeater:
             running = [attempt for attempt in self._in_flight if not attempt.ended]
             load = self._load()
             info = self.info(active_workers=len(running))
-            workers = [self._worker(one) for one in running] if running or not self._published_none else None
+            workers = await self._workers(running) if running or not self._published_none else None
             self._published_none = False  # until it is known to be written
             await self._broker.publish_server(info, workers, now=self._clock())
             self._published = load
@@ -109,6 +110,14 @@ class Heartbeater:
 
     def _load(self) -> tuple[str, bool]:
         return self.status, any(not attempt.ended for attempt in self._in_flight)
+
+    async def _workers(self, running: Sequence[Attempt]) -> list[WorkerInfo]:
+        workers: list[WorkerInfo] = []
+        for start in range(0, len(running), _WORKERS_A_STEP):
+            workers += [self._worker(attempt) for attempt in running[start : start + _WORKERS_A_STEP]]
+            if len(running) > _WORKERS_A_STEP:
+                await asyncio.sleep(0)  # thousands at once would hold up the handlers
+        return workers
 
     def _worker(self, attempt: Attempt) -> WorkerInfo:
         return WorkerInfo(

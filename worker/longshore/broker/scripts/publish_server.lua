@@ -12,8 +12,8 @@
 redis.call("SETEX", KEYS[1], ARGV[1], ARGV[2])
 redis.call("DEL", KEYS[2])
 if #ARGV > 2 then
-  for i = 3, #ARGV, 2 do
-    redis.call("HSET", KEYS[2], ARGV[i], ARGV[i + 1])
+  for i = 3, #ARGV, 2000 do
+    redis.call("HSET", KEYS[2], unpack(ARGV, i, math.min(i + 1999, #ARGV)))
   end
   redis.call("EXPIRE", KEYS[2], ARGV[1])
 end
