@@ -40,6 +40,10 @@ class RedisConnection(ABC):
     database: int
     """The number of the database it uses."""
 
+    async def ping(self) -> None:
+        """Return when Redis answers and accepts the credentials."""
+        await self.run([("PING",)])
+
     async def call(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """Run one script; its reply."""
         [reply] = await self.run([(script, len(keys), *keys, *arguments)])
@@ -106,7 +110,9 @@ class RedisConnection(ABC):
         """Our error for an error reply."""
         # Up to Redis 6 an error inside a script comes wrapped in another.
         if "WRONGTYPE" not in str(error):
-            return BrokerUnavailable(f"Redis at {self.address}: {named_reason(command, error)}")
+            # which of several servers it was, stands in a note
+            [server] = getattr(error, "__notes__", [self.address])
+            return BrokerUnavailable(f"Redis at {server}: {named_reason(command, error)}")
         script, *rest = command
         if not isinstance(script, Script):
             return WrongType(_text(rest[0]), f"is not what Asynq keeps there: {error}")

@@ -24,7 +24,7 @@ _RECORD_AFTERLIFE_S = timedelta(days=7) // timedelta(seconds=1)
 async def write_entries(
     connection: RedisConnection, scope: str, *, changed: Mapping[str, PeriodicEntry], removed: Collection[str]
 ) -> None:
-    """See :meth:`longshore.inspector.Inspector.write_periodic`. Two round trips."""
+    """See :meth:`longshore.inspector.Inspector.write_periodic`. Two round trips; some more in a cluster."""
     names = [*changed, *removed]
     if not names:
         return
@@ -34,22 +34,23 @@ async def write_entries(
         for name, data in zip(names, found, strict=True)
         if (queue := _queue(data)) is not None and (name not in changed or changed[name].task.queue != queue)
     ]
-    await connection.run([*_removals(scope, removed, left), *_changes(scope, changed)])
+    await connection.run_in_stages([*_removals(scope, removed, left), *_changes(scope, changed)])
 
 
 # In both, the order is what makes two writers safe, one of which adds an entry while the other still removes it. When
 # the entry stays, it was written after the removal, hence the record was kept after it was given a lifetime.
 
 
-def _removals(scope: str, names: Collection[str], records: Collection[str]) -> list[Command]:
-    commands: list[Command] = [("EXPIRE", record, _RECORD_AFTERLIFE_S) for record in records]
+def _removals(scope: str, names: Collection[str], records: Collection[str]) -> list[list[Command]]:
+    stages: list[list[Command]] = [[("EXPIRE", record, _RECORD_AFTERLIFE_S) for record in records]]
     if names:
         histories = (keys.scheduler_history(scheduler_entry_id(entry_id(scope, name))) for name in names)
-        commands += [("DEL", *histories), ("HDEL", keys.periodic_entries(scope), *names)]
-    return commands
+        stages.append([("DEL", history) for history in histories])
+        stages.append([("HDEL", keys.periodic_entries(scope), *names)])
+    return stages
 
 
-def _changes(scope: str, entries: Mapping[str, PeriodicEntry]) -> list[Command]:
+def _changes(scope: str, entries: Mapping[str, PeriodicEntry]) -> list[list[Command]]:
     if not entries:
         return []
     keep: list[Command] = [
@@ -59,7 +60,7 @@ def _changes(scope: str, entries: Mapping[str, PeriodicEntry]) -> list[Command]:
     for name, entry in entries.items():
         fields += (name, encode_entry(entry))
     # Before as well: should the connection break in between, the entry would look as if nothing were left to do.
-    return [*keep, ("HSET", keys.periodic_entries(scope), *fields), *keep]
+    return [keep, [("HSET", keys.periodic_entries(scope), *fields)], keep]
 
 
 def _queue(data: bytes | None) -> str | None:

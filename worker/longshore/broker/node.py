@@ -73,13 +73,18 @@ class RedisNode(RedisConnection):
         return replies
 
     async def block(self, command: Command, *, wait: timedelta) -> Any:
+        reply = await self.try_block(command, wait=wait)
+        if isinstance(reply, exceptions.RedisError):
+            raise await self._explain(command, reply)
+        return reply
+
+    async def try_block(self, command: Command, *, wait: timedelta) -> Any:
+        """Like block, but the reply may be a redis.exceptions.ResponseError value."""
         try:
             async with asyncio.timeout(self._seconds + wait.total_seconds()):
                 [reply] = await self._exchange([command])
         except TimeoutError as error:
             raise await self._too_slow() from error
-        if isinstance(reply, exceptions.RedisError):
-            raise await self._explain(command, reply)
         return reply
 
     async def messages(
@@ -144,7 +149,7 @@ class RedisNode(RedisConnection):
                     demoted = demoted or is_not_master(error)
             if demoted:
                 # The name or address it was reached by may mean another server by now: the next call looks anew.
-                await self._forget_idle()
+                await self.forget_idle()
                 await connection.disconnect(nowait=True)
         return replies
 
@@ -204,10 +209,11 @@ class RedisNode(RedisConnection):
 
     async def _too_slow(self) -> BrokerUnavailable:
         # The network may have dropped the idle connections as well, and each would cost a call its whole time.
-        await self._forget_idle()
+        await self.forget_idle()
         return BrokerUnavailable(f"Redis at {self.address} does not answer within {self._seconds:g} s")
 
-    async def _forget_idle(self) -> None:
+    async def forget_idle(self) -> None:
+        """Close the connections that nobody uses: the next calls make new ones."""
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect(nowait=True)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from longshore.broker.connection import Argument, Command, RedisConnection
 from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResult
-from longshore.broker.scripts import HOLD_SCHEDULER_LEASE, RELEASE_SCHEDULER_LEASE, TICK
+from longshore.broker.scripts import HOLD_SCHEDULER_LEASE, RELEASE_SCHEDULER_LEASE, TICK, WRITE_PERIODIC_ERRORS
 from longshore.errors import InvalidData
 from longshore.protocol import codec, keys
 from longshore.protocol.periodic import TickRecord, decode_last_tick, decode_tick_record, encode_lease
@@ -48,12 +48,8 @@ class RedisPeriodicStore:
         return [_reply(reply) for reply in replies[len(commands) :]]
 
     async def write_errors(self, scope: str, errors: Mapping[str, str]) -> None:
-        key = keys.periodic_errors(scope)
-        commands: list[Command] = [("DEL", key)]
-        if errors:
-            commands.append(("HSET", key, *(text for item in errors.items() for text in item)))
-        # One transaction, so that no reader finds the report empty in between.
-        await self._connection.run([("MULTI",), *commands, ("EXEC",)])
+        texts = [text for item in errors.items() for text in item]
+        await self._connection.call(WRITE_PERIODIC_ERRORS, [keys.periodic_errors(scope)], texts)
 
 
 def _command(tick: Tick, now: datetime) -> Command:

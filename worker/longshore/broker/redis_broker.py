@@ -90,7 +90,7 @@ class RedisBroker:
         return cls(open_redis(settings))
 
     async def ping(self) -> None:
-        await self.connection.run([("PING",)])
+        await self.connection.ping()
 
     async def aclose(self) -> None:
         await self.connection.aclose()

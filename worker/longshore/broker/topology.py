@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from longshore.broker.base import RedisSettings
+from longshore.broker.cluster import ClusterConnection
 from longshore.broker.connection import RedisConnection
 from longshore.broker.node import RedisNode
 from longshore.broker.redis_url import Topology, redis_target
+from longshore.broker.sentinel import SentinelConnection
 from longshore.errors import InvalidOption
 
 
@@ -18,5 +20,7 @@ def open_redis(settings: RedisSettings) -> RedisConnection:
         case Topology.ONE:
             endpoint = target.endpoints[0] if target.endpoints else None
             return RedisNode(target.factory(endpoint), target.address, timeout=settings.timeout)
-        case _:
-            raise InvalidOption("redis URL", "Sentinel and Cluster are not supported yet")
+        case Topology.SENTINEL:
+            return SentinelConnection(target, timeout=settings.timeout)
+        case Topology.CLUSTER:
+            return ClusterConnection(target, timeout=settings.timeout)

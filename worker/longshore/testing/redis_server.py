@@ -53,7 +53,7 @@ class RedisServer:
         if shutil.which(self._executable) is None:
             raise RuntimeError(f"{self._executable} is not installed (Debian's package is redis-server)")
         for _ in range(5):
-            port = self.port or _free_port()
+            port = self.port or self._find_port()
             if self._start_on(port):
                 self.port = port
                 return
@@ -93,6 +93,12 @@ class RedisServer:
     ) -> None:
         self.close()
 
+    def _find_port(self) -> int:
+        return free_port()
+
+    def _command(self, port: int) -> list[str]:
+        return [self._executable, "--save", "", "--appendonly", "no"]
+
     def _start_on(self, port: int) -> bool:
         libc = ctypes.CDLL(None, use_errno=True)
         parent = os.getpid()
@@ -104,8 +110,8 @@ class RedisServer:
 
         self._process = subprocess.Popen(
             [
-                self._executable,
-                *("--port", str(port), "--bind", self.host, "--save", "", "--appendonly", "no", "--daemonize", "no"),
+                *self._command(port),
+                *("--port", str(port), "--bind", self.host, "--daemonize", "no"),
                 *("--dir", str(self._directory), "--logfile", str(self._directory / "redis.log")),
                 *self._arguments,
             ],
@@ -126,7 +132,8 @@ class RedisServer:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -72,6 +72,7 @@ RECLAIM_AGGREGATION_SET = _load("reclaim_aggregation_set", "zset zset zset set")
 TICK = _load("tick", "hash hash list string")
 HOLD_SCHEDULER_LEASE = _load("hold_scheduler_lease", "string")
 RELEASE_SCHEDULER_LEASE = _load("release_scheduler_lease", "string")
+WRITE_PERIODIC_ERRORS = _load("write_periodic_errors", "hash")
 
 # Inspectors
 QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set string string string")

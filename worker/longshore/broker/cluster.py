@@ -1,0 +1,304 @@
+"""A Redis Cluster: each command to the master that has its key's slot, wherever the slots move."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from redis import exceptions
+
+from longshore.broker.connection import Command, NotReached, RedisConnection
+from longshore.broker.guarded import guarded
+from longshore.broker.node import RedisNode
+from longshore.broker.redis_url import Endpoint, RedisTarget, address_of
+from longshore.broker.refusals import is_not_master
+from longshore.broker.relook import Relook
+from longshore.broker.slots import SLOTS, slot_of, slot_of_key
+from longshore.errors import BrokerUnavailable
+
+# Nodes asked at once where the slots are, and for how long: one that is gone must not hold up the others' answer.
+_ASKED_AT_ONCE = 3
+_MOST_FOR_AN_ANSWER = timedelta(seconds=1)
+
+# A slot that moves, or about which the nodes do not agree, is asked for again after so many seconds, doubling from the
+# first.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.01, 0.25
+
+
+class ClusterConnection(RedisConnection):
+    """Sends each command to the node that has its slot, those of several nodes side by side.
+
+    MOVED and ASK are followed. The map of the slots is read anew when a node is not reached, is lost, does not answer
+    in time or is no master any more; what still waits on a node that then has no slots fails, to be tried again.
+
+    While a slot moves between two nodes, its keys lie on both, and a script could fail half-way at a key it computes.
+    Hence each script gets one more key that never exists (see :mod:`longshore.broker.guarded`): Redis then refuses it
+    as a whole with TRYAGAIN, and the call waits, within its time limit, until the slot has moved.
+    """
+
+    def __init__(self, target: RedisTarget, *, timeout: timedelta) -> None:
+        self.address = target.address
+        self.database = 0
+        self._target = target
+        self._timeout = timeout
+        self._seconds = timeout.total_seconds()
+        self._masters: dict[Endpoint, RedisNode] = {}
+        self._owners: list[RedisNode | None] = [None] * SLOTS
+        self._relook = Relook(self._look)
+        self._closed = False
+
+    async def run_in_stages(self, stages: Sequence[Sequence[Command]]) -> list[Any]:
+        return [reply for stage in stages for reply in await self.run(stage)]
+
+    async def ping(self) -> None:
+        """Every master is asked: a cluster is no better than the worst of them."""
+        await self._settled()
+        try:
+            await asyncio.gather(*(node.ping() for node in self._masters.values()))
+        except BrokerUnavailable:
+            self._relook.doubt()
+            raise
+
+    async def try_run(self, commands: Sequence[Command]) -> list[Any]:
+        if not commands:
+            return []
+        call = _Call([guarded(command) for command in commands])
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._carry_out(call)
+        except TimeoutError as error:
+            self._relook.doubt()
+            for node in call.waiting_for:
+                await node.forget_idle()
+            where = ",".join(sorted(node.address for node in call.waiting_for)) or self.address
+            problem = call.refusal or f"does not answer within {self._seconds:g} s"
+            raise BrokerUnavailable(f"Redis at {where}: {problem}") from error
+        return call.replies
+
+    async def block(self, command: Command, *, wait: timedelta) -> Any:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait.total_seconds()
+        slot = slot_of(command)
+        assert slot is not None
+        redirections = 0
+        while True:
+            await self._settled()
+            node = self._owner_of(slot)
+            try:
+                reply = await node.try_block(command, wait=wait)
+            except BrokerUnavailable:
+                self._relook.doubt()
+                raise
+            if not isinstance(reply, exceptions.RedisError):
+                return reply
+            if not self._is_elsewhere(reply, node):
+                raise await self._explain(command, reply)
+            if loop.time() >= end:
+                return None  # the slot is on the move: as if the time were over
+            if redirections > 0 or not isinstance(reply, exceptions.MovedError):
+                await asyncio.sleep(_pause_s(redirections))
+            redirections += 1
+
+    async def messages(
+        self, channels: Sequence[str], *, idle: timedelta
+    ) -> AsyncGenerator[tuple[str, bytes | BrokerUnavailable | None], None]:
+        # A node passes on what any other was told to publish. One that has a channel's slot also counts its listeners.
+        await self._settled()
+        node = self._owner_of(slot_of_key(channels[0]))
+        try:
+            async with aclosing(node.messages(channels, idle=idle)) as messages:
+                async for message in messages:
+                    yield message
+        except BrokerUnavailable:
+            self._relook.doubt()
+            raise
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await asyncio.gather(*(node.aclose() for node in [*self._masters.values()]))
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, call: _Call) -> None:
+        unreached: set[RedisNode] = set()
+        left: dict[int, RedisNode | None] = dict.fromkeys(range(len(call.commands)))
+        for number in itertools.count():
+            await self._settled()
+            portions = self._portions(call, left)
+            call.waiting_for = set(portions)
+            results = await _gathered([self._send(node, some, call) for node, some in portions.items()])
+            call.waiting_for = set()
+            failure: BrokerUnavailable | None = None
+            left, patient = {}, number > 1
+            for (node, some), result in zip(portions.items(), results, strict=True):
+                if isinstance(result, NotReached) and node not in unreached:
+                    # It has seen nothing of these. The slots may be another's by now.
+                    unreached.add(node)
+                    self._relook.doubt()
+                    left |= dict.fromkeys(index for index, _ in some)
+                elif isinstance(result, BrokerUnavailable):
+                    self._relook.doubt()
+                    failure = failure or result
+                else:
+                    for (index, _), reply in zip(some, result, strict=True):
+                        call.replies[index] = reply
+                        if isinstance(reply, exceptions.RedisError) and self._is_elsewhere(reply, node):
+                            call.refusal = str(reply)
+                            left[index] = self._asked(reply)
+                            patient = patient or isinstance(reply, exceptions.TryAgainError)
+            if failure is not None:
+                raise failure
+            if not left:
+                return
+            if patient:
+                await asyncio.sleep(_pause_s(number))
+
+    def _portions(self, call: _Call, left: Mapping[int, RedisNode | None]) -> dict[RedisNode, list[tuple[int, bool]]]:
+        """For each node the commands it gets, by number, and whether it is asked beyond its slots."""
+        portions: dict[RedisNode, list[tuple[int, bool]]] = {}
+        for index in sorted(left):
+            asked = left[index]
+            slot = slot_of(call.commands[index])
+            node = asked or (next(iter(self._masters.values())) if slot is None else self._owner_of(slot))
+            portions.setdefault(node, []).append((index, asked is not None))
+        return portions
+
+    async def _send(
+        self, node: RedisNode, some: Sequence[tuple[int, bool]], call: _Call
+    ) -> list[Any] | BrokerUnavailable:
+        commands: list[Command] = []
+        for index, beyond in some:
+            commands += [("ASKING",), call.commands[index]] if beyond else [call.commands[index]]
+        try:
+            replies = iter(await node.try_run(commands))
+        except BrokerUnavailable as error:
+            return error
+        results = []
+        for _, beyond in some:
+            if beyond:
+                next(replies)
+            results.append(next(replies))
+        return results
+
+    # -- what nodes say about slots ------------------------------------------------------------------------------------
+
+    def _is_elsewhere(self, reply: exceptions.RedisError, node: RedisNode) -> bool:
+        """Whether the command must be sent again, and learn from the reply."""
+        if isinstance(reply, exceptions.MovedError):
+            self._owners[reply.slot_id] = self._node((reply.host or _host(node), reply.port))
+            return True
+        if isinstance(reply, (exceptions.AskError, exceptions.TryAgainError)):
+            return True
+        if is_not_master(reply) or isinstance(reply, exceptions.ClusterDownError):
+            self._relook.doubt()
+        reply.add_note(node.address)
+        return False
+
+    def _asked(self, reply: exceptions.RedisError) -> RedisNode | None:
+        if isinstance(reply, exceptions.AskError) and not isinstance(reply, exceptions.MovedError):
+            return self._node((reply.host, reply.port))
+        return None
+
+    # -- the map of the slots ------------------------------------------------------------------------------------------
+
+    async def _settled(self) -> None:
+        if self._closed:
+            raise NotReached(f"Redis at {self.address}: the connection is closed")
+        await self._relook.settle()
+
+    def _owner_of(self, slot: int) -> RedisNode:
+        owner = self._owners[slot]
+        if owner is None:
+            self._relook.doubt()
+            raise NotReached(f"Redis at {self.address}: no node of the cluster has slot {slot}")
+        return owner
+
+    def _node(self, endpoint: Endpoint) -> RedisNode:
+        if endpoint not in self._masters:
+            self._masters[endpoint] = RedisNode(
+                self._target.factory(endpoint), address_of(endpoint), timeout=self._timeout
+            )
+        return self._masters[endpoint]
+
+    async def _look(self) -> None:
+        """Read the map from whichever node answers first, and close the nodes that have no slots any more."""
+        ranges = await self._read_map()
+        old = self._masters
+        self._masters, self._owners = {}, [None] * SLOTS
+        for first, last, endpoint in ranges:
+            if endpoint in old:
+                self._masters[endpoint] = old.pop(endpoint)
+            self._owners[first : last + 1] = [self._node(endpoint)] * (last + 1 - first)
+        await asyncio.gather(*(node.aclose() for node in old.values()))
+
+    async def _read_map(self) -> list[tuple[int, int, Endpoint]]:
+        problems: list[str] = []
+        endpoints = [*dict.fromkeys([*self._masters, *self._target.endpoints])]
+        random.shuffle(endpoints)
+        for start in range(0, len(endpoints), _ASKED_AT_ONCE):
+            some = endpoints[start : start + _ASKED_AT_ONCE]
+            asking = [asyncio.ensure_future(self._ask(endpoint)) for endpoint in some]
+            try:
+                for answer in asyncio.as_completed(asking):
+                    try:
+                        return await answer
+                    except BrokerUnavailable as error:
+                        problems.append(str(error))
+            finally:
+                for each in asking:
+                    each.cancel()
+                await asyncio.gather(*asking, return_exceptions=True)
+        raise BrokerUnavailable(f"no node of the cluster tells its slots: {'; '.join(problems)}")
+
+    async def _ask(self, endpoint: Endpoint) -> list[tuple[int, int, Endpoint]]:
+        # On a connection of its own: it must not wait for its turn behind calls to a node that has stopped answering.
+        node = RedisNode(
+            self._target.factory(endpoint), address_of(endpoint), timeout=min(self._timeout, _MOST_FOR_AN_ANSWER)
+        )
+        try:
+            [ranges] = await node.run([("CLUSTER", "SLOTS")])
+        finally:
+            await node.aclose()
+        if not ranges:
+            raise BrokerUnavailable(f"Redis at {node.address} knows of no slots")
+        # a node that does not know its own name leaves it empty, and means the one it was reached by
+        return [
+            (first, last, ((where[0] or b"").decode().strip("?") or endpoint[0], where[1]))
+            for first, last, where, *_ in ranges
+        ]
+
+
+@dataclass
+class _Call:
+    """Commands on their way."""
+
+    commands: Sequence[Command]
+    replies: list[Any] = field(init=False)
+    waiting_for: set[RedisNode] = field(default_factory=set)
+    refusal: str = ""  # why the last of them were not carried out yet
+
+    def __post_init__(self) -> None:
+        self.replies = [None] * len(self.commands)
+
+
+async def _gathered(sends: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    # the most frequent case needs no tasks of its own
+    return [await sends[0]] if len(sends) == 1 else await asyncio.gather(*sends)
+
+
+def _host(node: RedisNode) -> str:
+    return node.address.rpartition(":")[0]
+
+
+def _pause_s(number: int) -> float:
+    return min(_FIRST_PAUSE_S * 2.0 ** min(number, 16), _LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
