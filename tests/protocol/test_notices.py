@@ -6,6 +6,8 @@ import pytest
 
 from longshore.errors import InvalidData
 from longshore.protocol.notices import (
+    Afterwards,
+    CancelTask,
     DutiesHeld,
     Notice,
     QueuePaused,
@@ -23,6 +25,8 @@ from longshore.protocol.notices import (
         DutiesHeld(standing=Standing(since=1.0, server_id="s"), queues=()),
         QueuePaused(queue="q"),
         QueueResumed(queue='"'),
+        CancelTask(queue="q", task_id="1"),
+        CancelTask(queue="q", task_id="1", then=Afterwards.DELETE),
     ],
 )
 def test_a_notice_is_read_as_it_was_written(notice: Notice) -> None:

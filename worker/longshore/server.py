@@ -23,6 +23,7 @@ from longshore.policy.queues import checked_queues
 from longshore.protocol.notices import Standing
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
+from longshore.runtime.cancellations import Cancellations
 from longshore.runtime.duties import Duties
 from longshore.runtime.error_callbacks import ErrorCallbacks
 from longshore.runtime.forwarder import Forwarder
@@ -239,7 +240,7 @@ class Server(Service):
         self._loop_watch = LoopWatch(limit=timing.loop_blocked)
         self._subscriber = Subscriber(
             broker,
-            cancel=self._runner.cancel,
+            cancellations=Cancellations(self._runner.cancel),
             duties=self._duties,
             pauses=pauses,
             timing=timing,

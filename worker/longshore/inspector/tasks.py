@@ -1,4 +1,4 @@
-"""Single tasks: listed, looked at, run, archived, deleted, cancelled."""
+"""Single tasks: listed, looked at, run, archived, deleted."""
 
 from __future__ import annotations
 
@@ -112,11 +112,6 @@ class Tasks(Connected):
         names = [keys.task(queue, task_id), keys.groups(queue)]
         if await self._act(DELETE_TASK, names, queue, task_id) == -1:
             raise WrongState(queue, task_id, "active", "delete")
-
-    async def cancel(self, task_id: str) -> int:
-        """Ask whichever server runs the task to cancel it; how many servers heard it. Nothing is stored."""
-        [listeners] = await self._redis.run([("PUBLISH", keys.CANCEL_CHANNEL, task_id)])
-        return int(listeners)
 
     async def _act(self, script: Script, names: list[str], queue: str, task_id: str, *arguments: int) -> int:
         reply: int = await self._redis.call(script, names, [task_id, keys.queue_prefix(queue), *arguments])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeAlias
 
 from longshore.errors import InvalidData
@@ -43,7 +44,24 @@ class QueueResumed:
     queue: str
 
 
-Notice: TypeAlias = DutiesHeld | QueuePaused | QueueResumed
+class Afterwards(Enum):
+    """What shall become of a task that is cancelled."""
+
+    RETRY = "retry"  # what Asynq's cancellation does: it counts as a failure
+    ARCHIVE = "archive"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelTask:
+    """A task of a queue shall end where it runs. Asynq's cancellation, which names no queue, follows this one."""
+
+    queue: str
+    task_id: str
+    then: Afterwards = Afterwards.RETRY
+
+
+Notice: TypeAlias = DutiesHeld | QueuePaused | QueueResumed | CancelTask
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -55,6 +73,8 @@ def encode_notice(notice: Notice) -> bytes:
             body = {"paused": queue}
         case QueueResumed(queue=queue):
             body = {"resumed": queue}
+        case CancelTask(queue=queue, task_id=task_id, then=then):
+            body = {"cancel": task_id, "queue": queue, "then": then.value}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -69,6 +89,9 @@ def decode_notice(data: bytes) -> Notice | None:
             return QueuePaused(queue=_text(body["paused"]))
         if "resumed" in body:
             return QueueResumed(queue=_text(body["resumed"]))
+        if "cancel" in body:
+            then = Afterwards(body.get("then", "retry"))
+            return CancelTask(queue=_text(body["queue"]), task_id=_text(body["cancel"]), then=then)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidData(f"a notice between servers: {error}") from error
     return None

@@ -20,6 +20,8 @@ class Interruption(Enum):
 
     DEADLINE = DEADLINE_EXCEEDED
     CANCELLED = CANCELLED
+    CANCELLED_FOR_GOOD = "cancelled, not to be retried"
+    DELETED = "cancelled, to be deleted"
     LEASE_LOST = LEASE_EXPIRED  # nothing may be written: the task may belong to another server already
     SHUTDOWN = "server is shutting down"  # the task goes back, untouched
 
@@ -122,8 +124,11 @@ class InFlight:
         if self._attempts.get(key) is attempt:
             del self._attempts[key]
 
-    def of_task(self, task_id: str) -> Sequence[Attempt]:
-        """The attempts at tasks of that id, in whatever queue: a cancellation names no queue."""
+    def of_task(self, task_id: str, queue: str | None = None) -> Sequence[Attempt]:
+        """The attempts at tasks of that id, of one queue or, because Asynq's cancellation names none, of any."""
+        if queue is not None:
+            attempt = self._attempts.get((queue, task_id))
+            return [] if attempt is None else [attempt]
         return [attempt for attempt in self._attempts.values() if attempt.message.id == task_id]
 
     def by_queue(self) -> dict[str, list[Attempt]]:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from longshore.broker.base import Done, Requeue
-from longshore.errors import DeadlineExceeded, ForeignError, Interrupted, LongshoreError, TaskCancelled
+from longshore.errors import (
+    DeadlineExceeded,
+    ForeignError,
+    HandlerSignal,
+    Interrupted,
+    LongshoreError,
+    RevokeTask,
+    SkipRetry,
+    TaskCancelled,
+)
 from longshore.policy.failure_policy import FailurePolicy
 from longshore.policy.retry import Step, decide, storable, told
 from longshore.runtime.acknowledger import Acknowledger
@@ -21,6 +31,15 @@ from longshore.runtime.timing import Clock
 from longshore.task import encode_payload
 
 _logger = logging.getLogger("longshore.server")
+
+# What the inspector asked for beyond Asynq's cancellation, said as a handler would say it.
+_SIGNALS: Mapping[Interruption, type[HandlerSignal] | None] = MappingProxyType(
+    {
+        Interruption.CANCELLED: None,
+        Interruption.CANCELLED_FOR_GOOD: SkipRetry,
+        Interruption.DELETED: RevokeTask,
+    }
+)
 
 
 class Judge:
@@ -74,8 +93,11 @@ class Judge:
             return
         if interruption is Interruption.DEADLINE:
             self._fail(attempt, _whatever(DeadlineExceeded(), error))
-        elif interruption is Interruption.CANCELLED:
-            self._fail(attempt, _whatever(TaskCancelled(), error))
+        elif interruption is not None and interruption in _SIGNALS:
+            cancelled = TaskCancelled(interruption.value)
+            signal = _SIGNALS[interruption]
+            cancelled.__cause__ = None if signal is None else signal()
+            self._fail(attempt, _whatever(cancelled, error))
         elif error is not None:
             self._fail(attempt, error)
         else:

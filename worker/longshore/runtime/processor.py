@@ -120,6 +120,7 @@ class Processor:
             if limit <= 0 or self._stopping.is_set():
                 return
             watch = self._watches[queue]
+            self._runner.taking = True
             try:
                 with self._pulse.working("processor"):
                     taken = await self._acknowledger.take(queue, limit=limit, lease=self._timing.lease)
@@ -135,9 +136,12 @@ class Processor:
                 _logger.exception("Tasks could not be taken", extra={"action": "dequeue_failed", "queue": queue})
                 await self._back_off()
                 return
+            finally:
+                self._runner.taking = False
             self._failures = 0
             self._outage.succeeded(f"queue {queue}")
             self._take_in(queue, taken)
+            self._runner.taken()
             if len(taken.leased) + len(taken.unreadable) >= limit:
                 return  # it may have more, so who is next is drawn, or by strict priority begun, anew
             watch.emptied(found=bool(taken.leased), paused=taken.paused)

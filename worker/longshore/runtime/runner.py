@@ -60,6 +60,8 @@ class Runner:
         self._processes = processes
         self._calls: dict[Attempt, Call] = {}  # the attempts whose handlers run in processes
         self._running: set[Attempt] = set()
+        self.taking = False  # tasks are on their way here: a cancellation may mean one of them
+        self._early: list[tuple[str, str | None, Interruption]] = []  # cancellations that met no attempt meanwhile
         self._begun = 0  # handlers whose code has begun, ever
         self._deadlines = Deadlines(self._running, on_over=self._time_is_up, clock=clock, loop=self._loop)
         self._idle = asyncio.Event()
@@ -88,6 +90,8 @@ class Runner:
         self._running.add(attempt)
         attempt.task = self._loop.create_task(self._run(attempt, handler, monotonic()))
         self._deadlines.watch()
+        if self._early:
+            self._cancel_early(attempt)
 
     def give_back(self, leased: Leased, *, now: datetime) -> None:
         """Put a task back that was taken but shall not be run any more."""
@@ -190,12 +194,31 @@ class Runner:
 
     # -- interrupting ------------------------------------------------------------------------------------------------
 
-    def cancel(self, task_id: str) -> None:
-        """A cancellation was heard: end the attempts at tasks of that id, if any run here."""
-        for attempt in self._in_flight.of_task(task_id):
-            if not attempt.answered:
-                report("A task was cancelled", "task_cancelled", attempt, logging.INFO)
-                self._interrupt(attempt, Interruption.CANCELLED)
+    def cancel(self, task_id: str, *, queue: str | None = None, why: Interruption = Interruption.CANCELLED) -> None:
+        """A cancellation was heard: end the attempts at tasks of that id, in one queue or any, if any run here.
+
+        A task that is active in Redis already, but on its way here, is ended when it arrives.
+        """
+        attempts = self._in_flight.of_task(task_id, queue)
+        for attempt in attempts:
+            self._cancel(attempt, why)
+        if not attempts and self.taking:
+            self._early.append((task_id, queue, why))
+
+    def taken(self) -> None:
+        """What was on its way has been begun."""
+        self._early.clear()
+
+    def _cancel_early(self, attempt: Attempt) -> None:
+        message = attempt.message
+        for task_id, queue, why in self._early:
+            if task_id == message.id and queue in (None, message.queue):
+                self._cancel(attempt, why)
+
+    def _cancel(self, attempt: Attempt, why: Interruption) -> None:
+        if not attempt.answered:
+            report("A task was cancelled", "task_cancelled", attempt, logging.INFO)
+            self._interrupt(attempt, why)
 
     def lose(self, attempt: Attempt) -> None:
         """The lease of an attempt is over: end it and write nothing."""

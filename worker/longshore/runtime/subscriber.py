@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from random import Random
 
 from longshore.broker.base import Broker, Channel
 from longshore.errors import InvalidData, LongshoreError
-from longshore.protocol.notices import DutiesHeld, decode_notice
+from longshore.protocol.notices import CancelTask, DutiesHeld, decode_notice
+from longshore.runtime.cancellations import Cancellations
 from longshore.runtime.duties import Duties
 from longshore.runtime.outage import Outage, backoff_s
 from longshore.runtime.pauses import Pauses
@@ -25,16 +25,15 @@ class Subscriber:
         self,
         broker: Broker,
         *,
-        cancel: Callable[[str], None],
+        cancellations: Cancellations,
         duties: Duties,
         pauses: Pauses,
         timing: Timing,
         outage: Outage,
         random: Random,
     ) -> None:
-        """``cancel`` is given the id of each cancelled task."""
         self._broker = broker
-        self._cancel = cancel
+        self._cancellations = cancellations
         self._duties = duties
         self._pauses = pauses
         self._longest_s = timing.backoff.total_seconds()
@@ -51,7 +50,7 @@ class Subscriber:
                     if channel is Channel.NOTICES:
                         self._heard(data)
                     elif data is not None:
-                        self._cancel(data.decode("utf-8", "replace"))
+                        self._cancellations.heard_id(data.decode("utf-8", "replace"))
             except LongshoreError as error:
                 self._outage.refused("subscriber", error)
             except Exception:
@@ -72,5 +71,7 @@ class Subscriber:
             return
         if isinstance(notice, DutiesHeld):
             self._duties.heard(notice)
+        elif isinstance(notice, CancelTask):
+            self._cancellations.heard_notice(notice)
         elif notice is not None:
             self._pauses.heard(notice)
