@@ -54,6 +54,7 @@ PUBLIC = {
     "UsageError": "the caller's mistake",
     "WrongState": "the task's state does not allow that",
     "WrongType": "a key holds another Redis type",
+    "lifespan": "runs handlers inside a web service",
     "run": "runs handlers until a signal",
 }
 

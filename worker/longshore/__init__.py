@@ -5,6 +5,7 @@ from longshore.blocking import run
 from longshore.broker.base import RedisSettings
 from longshore.client import Client
 from longshore.context import Context
+from longshore.embedding import lifespan
 from longshore.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
@@ -100,5 +101,6 @@ __all__ = [
     "UsageError",
     "WrongState",
     "WrongType",
+    "lifespan",
     "run",
 ]

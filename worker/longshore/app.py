@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar, Unpack
 
+from longshore.app_lifespan import Lifespan, checked_lifespan
+from longshore.broker.base import Broker, RedisSettings
+from longshore.client import DEFAULT_RETRY_FOR, Client
 from longshore.context import Context
 from longshore.defaults import NO_DEFAULTS, TaskDefaults, checked_defaults
 from longshore.errors import HandlerNotFound, InvalidOption
 from longshore.handler import Handler, handler_for, name_of
-from longshore.lifespan import Lifespan, checked_lifespan
 from longshore.middleware import Middleware, checked_middleware, compose
 from longshore.policy.failure_policy import (
     ErrorCallback,
@@ -20,12 +23,16 @@ from longshore.policy.failure_policy import (
     RetryFunction,
     checked_policy,
 )
+from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext, composed
+from longshore.protocol.snapshots import TaskInfo
 from longshore.routing import Router
+from longshore.task import Task
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=Lifespan)
 E = TypeVar("E", bound=ErrorCallback)
+Q = TypeVar("Q", bound=EnqueueMiddleware)
 PayloadT = TypeVar("PayloadT")
 
 
@@ -50,6 +57,8 @@ class App:
         self._includers: list[tuple[str, App]] = []
         self._failure_policy = checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure)
         self._middleware = [checked_middleware(one) for one in middleware]
+        self._enqueue_middleware: list[EnqueueMiddleware] = []
+        self._enqueue_chains: dict[str, tuple[EnqueueMiddleware, ...]] = {}  # by pattern, made when first needed
         self._lifespan = None if lifespan is None else checked_lifespan(lifespan)
         self._router: Router | None = None  # made when first needed, and again after a change
 
@@ -131,6 +140,14 @@ class App:
         self._changed()
         return function
 
+    def enqueue_middleware(self, function: Q) -> Q:
+        """Add an enqueue middleware (a decorator): around every task that ``client()`` creates, inside earlier ones."""
+        self._enqueue_middleware.append(
+            checked_middleware(function, name="enqueue_middleware", takes="task, call_next")
+        )
+        self._changed()
+        return function
+
     def include(self, app: App, *, prefix: str = "") -> None:
         """Take over the handlers of another application, their patterns led by ``prefix``; also those it gets later.
 
@@ -188,8 +205,44 @@ class App:
 
     def _changed(self) -> None:
         self._router = None
+        self._enqueue_chains.clear()
         for _, app in self._includers:
             app._changed()
+
+    # -- enqueueing --------------------------------------------------------------------------------------------------
+
+    def client(
+        self,
+        redis: str | RedisSettings | None = None,
+        *,
+        broker: Broker | None = None,
+        retry_for: timedelta | float = DEFAULT_RETRY_FOR,
+    ) -> Client:
+        """A client that knows the defaults of each task type, and goes through the enqueue middleware.
+
+        The arguments are those of Client. Made after the middleware was added.
+        """
+        through = (self._enqueue,) if any(one._enqueue_middleware for one in (self, *self._within())) else ()
+        return Client(redis, broker=broker, retry_for=retry_for, defaults=self.options_for, middleware=through)
+
+    async def _enqueue(self, task: Task, call_next: EnqueueNext) -> TaskInfo:
+        try:
+            pattern = self.handler(task.type).pattern
+        except HandlerNotFound:
+            pattern = ""
+        chain = self._enqueue_chains.get(pattern)
+        if chain is None:
+            chain = self._enqueue_chains[pattern] = self._enqueue_middleware_of(pattern)
+        return await composed(chain, call_next)(task)
+
+    def _enqueue_middleware_of(self, pattern: str) -> tuple[EnqueueMiddleware, ...]:
+        """Its own, then that of the included application the pattern is of."""
+        own = tuple(self._enqueue_middleware)
+        for prefix, app in self._included:
+            rest = pattern.removeprefix(prefix)
+            if pattern.startswith(prefix) and app._taken(rest) is not None:
+                return own + app._enqueue_middleware_of(rest)
+        return own
 
     # -- what was registered -----------------------------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from longshore.context import Context
 from longshore.errors import InvalidOption
+
+M = TypeVar("M")
 
 
 class CallNext(Protocol):
@@ -39,11 +41,11 @@ class Middleware(Protocol):
     def __call__(self, context: Context[Any], call_next: CallNext, /) -> Awaitable[Any]: ...
 
 
-def checked_middleware(middleware: Any) -> Middleware:
-    """The middleware, when it is one. Raises InvalidOption."""
+def checked_middleware(middleware: M, *, name: str = "middleware", takes: str = "ctx, call_next") -> M:
+    """The middleware, when it is an async function. Raises InvalidOption."""
     if inspect.iscoroutinefunction(middleware) or inspect.iscoroutinefunction(getattr(middleware, "__call__", None)):  # noqa: B004  # which of the two kinds of async callable
-        return middleware  # type: ignore[no-any-return]
-    raise InvalidOption("middleware", f"{middleware!r} is not an async function of (ctx, call_next)")
+        return middleware
+    raise InvalidOption(name, f"{middleware!r} is not an async function of ({takes})")
 
 
 def compose(middleware: Sequence[Middleware]) -> Middleware | None:

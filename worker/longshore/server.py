@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from longshore.app import App
+from longshore.app_lifespan import entering
 from longshore.broker.base import Broker, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption
 from longshore.handler import check_importable
-from longshore.lifespan import entering
 from longshore.policy.queues import checked_queues
 from longshore.protocol.notices import Standing
 from longshore.runtime.acknowledger import Acknowledger
