@@ -23,7 +23,6 @@ import redis
 from figures import Figure, table
 
 from longshore import App, Client, Context, Server, Task
-from longshore.blocking import fastest_loop
 from longshore.testing import RedisServer
 
 BAR_MS = 50.0

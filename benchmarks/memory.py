@@ -1,6 +1,6 @@
 """Resident memory of an idle worker process, started as people start it.
 
-    python benchmarks/memory.py [--workers 3] [--seconds 8]
+python benchmarks/memory.py [--workers 3] [--seconds 8]
 """
 
 from __future__ import annotations

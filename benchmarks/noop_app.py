@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import longshore
@@ -12,6 +13,14 @@ app = longshore.App()
 @app.task("bench:noop")
 async def noop(ctx: longshore.Context, payload: bytes) -> None:
     """Nothing, with what the Go server's handler is given: a context and the payload's bytes."""
+
+
+@app.task("bench:stamp")
+async def stamp(payload: bytes) -> None:
+    """How long ago the time in the payload was, in nanoseconds, as a line of a file that the environment names."""
+    taken_ns = time.time_ns() - int(payload)
+    with Path(os.environ["BENCH_PICKUPS"]).open("a") as pickups:
+        print(taken_ns, file=pickups)
 
 
 @app.task("bench:hold")

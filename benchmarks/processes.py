@@ -10,10 +10,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def worker(*options: str, app: str = "noop_app:app") -> subprocess.Popen[bytes]:
+def worker(*options: str, **environment: str) -> subprocess.Popen[bytes]:
     """Start ``longshore worker`` as people do, with few words. The caller ends it."""
-    command = [sys.executable, "-m", "longshore", "worker", app, "--log-level", "warning", *options]
-    return subprocess.Popen(command, cwd=HERE, env={**os.environ, "PYTHONPATH": str(HERE.parent / "worker")})
+    command = [sys.executable, "-m", "longshore", "worker", "noop_app:app", "--log-level", "warning", *options]
+    paths = {"PYTHONPATH": str(HERE.parent / "worker")}
+    return subprocess.Popen(command, cwd=HERE, env={**os.environ, **paths, **environment})
+
+
+def go_program(package: str, directory: Path) -> Path:
+    """Build one of the Go programs beside this file into a directory."""
+    target = directory / (Path(package).name or "server")
+    subprocess.run(["go", "build", "-o", str(target), f"./{package}"], cwd=HERE / "go", check=True)
+    return target
 
 
 def processor_time_s(pid: int) -> float:
