@@ -28,6 +28,7 @@ from longshore.errors import (
     RevokeTask,
     SkipRetry,
     TaskCancelled,
+    TaskFailed,
     TaskIDConflict,
     TaskNotFound,
     UsageError,
@@ -39,6 +40,7 @@ from longshore.middleware import CallNext, Middleware
 from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
 from longshore.policy.retry_policy import RetryPolicy
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
+from longshore.producer.results import TaskResult
 from longshore.protocol.snapshots import (
     BrokerSnapshot,
     GroupSnapshot,
@@ -94,9 +96,11 @@ __all__ = [
     "SkipRetry",
     "Task",
     "TaskCancelled",
+    "TaskFailed",
     "TaskIDConflict",
     "TaskInfo",
     "TaskNotFound",
+    "TaskResult",
     "TaskState",
     "UsageError",
     "WrongState",

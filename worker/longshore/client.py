@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from random import Random
@@ -14,13 +15,15 @@ from longshore.broker.base import Broker, NewTask, RedisSettings
 from longshore.broker.creation import portions
 from longshore.broker.limits import MOST_AT_ONCE
 from longshore.broker.redis_broker import RedisBroker
-from longshore.errors import EnqueueError, InvalidOption, WrongType
+from longshore.errors import EnqueueError, InvalidOption, TaskNotFound, WrongType
 from longshore.producer.coalescer import Coalescer
 from longshore.producer.delivery import Delivery
 from longshore.producer.middleware import EnqueueMiddleware, composed
 from longshore.producer.preparation import Enqueued, TaskLike, answer, new_task, task_from, with_all_options
+from longshore.producer.results import Results, TaskResult
 from longshore.producer.task_ids import random_ids
 from longshore.protocol.snapshots import TaskInfo
+from longshore.protocol.states import TaskState
 from longshore.task import Task, TaskOptions, checked_options
 
 TaskDefaults: TypeAlias = Callable[[str], Mapping[str, Any] | None]
@@ -67,6 +70,8 @@ class Client:
         self._through_middleware = composed(middleware, self._create) if middleware else None
         self._delivery = Delivery(self._broker, retry_for=retry_for, random=Random())
         self._coalescer = Coalescer(self._delivery, clock=clock)
+        self._retry_for = retry_for
+        self._results_made: Results | None = None
         self._random_ids = random_ids()
 
     async def enqueue(self, task: Task | str, payload: Any = None, **options: Unpack[TaskOptions]) -> TaskInfo:
@@ -106,6 +111,45 @@ class Client:
                 results += await self._many_through_middleware(some, checked)
         return results
 
+    async def result(
+        self, task_id: str, *, queue: str = "default", timeout: timedelta | float | None = None
+    ) -> TaskResult:
+        """Wait until a task has succeeded; what it left behind: ``value`` (read from JSON) and ``bytes``.
+
+        For tasks with a retention: others are deleted when they succeed, and there is nothing to be found. The end is
+        told by our servers; one that a Go server has brought about is seen within some seconds. ``timeout``: timedelta
+        or seconds; None waits for ever. Cancelling the call does nothing to the task.
+
+        Raises TaskFailed when the task is archived, TaskNotFound when it does not exist or is deleted, TimeoutError
+        when it has not ended in time, and BrokerUnavailable when Redis cannot be reached for longer than ``retry_for``.
+        """
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._results.wait(queue, task_id)
+        except TimeoutError:
+            raise TimeoutError(f"task {task_id!r} of queue {queue!r} has not ended within {seconds:g} s") from None
+
+    async def watch(self, task_id: str, *, queue: str = "default") -> AsyncGenerator[Any, None]:
+        """How far a task is, each time its handler says so (``Context.progress``), until it has ended.
+
+        A value that is soon followed by another, or by the end, may be left out. Ends when the task is completed,
+        archived or deleted: ask ``result`` which. Raises TaskNotFound when it does not exist at first, and
+        BrokerUnavailable as ``result`` does.
+        """
+        found = False
+        last: Any = None
+        async with aclosing(self._results.looks(queue, task_id)) as looks:
+            async for info in looks:
+                found = True
+                if info.state in (TaskState.COMPLETED, TaskState.ARCHIVED):
+                    return
+                if info.progress is not None and info.progress != last:
+                    last = info.progress
+                    yield last
+        if not found:
+            raise TaskNotFound(queue, task_id)
+
     async def ping(self) -> None:
         """Raise BrokerUnavailable, with Redis' own reason, unless Redis answers and accepts the credentials."""
         await self._broker.ping()
@@ -114,6 +158,8 @@ class Client:
         """Fail what is under way, and close the connections the client made. Idempotent."""
         self._delivery.close()
         await self._coalescer.aclose()
+        if self._results_made is not None:
+            await self._results_made.aclose()
         if self._owns_broker:
             await self._broker.aclose()
 
@@ -124,6 +170,14 @@ class Client:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @property
+    def _results(self) -> Results:
+        if self._results_made is None:
+            self._results_made = Results(
+                self._broker.watches, clock=self._clock, retry_for=self._retry_for, random=Random()
+            )
+        return self._results_made
 
     async def _create(self, task: Task) -> TaskInfo:
         now = self._clock()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 from longshore.errors import InvalidOption
 from longshore.protocol.messages import TaskMessage
+from longshore.task import encode_payload
 
 if TYPE_CHECKING:  # a default, so that a plain ``Context`` is a whole type; the standard library knows it from 3.13 on
     from typing_extensions import TypeVar
@@ -51,6 +52,8 @@ class Control(Protocol):
     def state(self) -> object: ...
 
     async def write_result(self, result: bytes) -> bool: ...
+
+    async def write_progress(self, progress: bytes) -> bool: ...
 
 
 class Context(Generic[StateT]):
@@ -145,7 +148,37 @@ class Context(Generic[StateT]):
 
         Raises InvalidOption in an async handler, which would wait for itself.
         """
+        self._check_thread("write_result")
+        return asyncio.run_coroutine_threadsafe(self.write_result(result), self._control.loop).result()
+
+    async def progress(self, value: Any) -> bool:
+        """Say how far the task is: anything JSON can say, such as ``0.3`` or ``{"done": 3, "of": 10}``.
+
+        Inspectors show it while the task is active, and ``Client.watch`` tells those who wait. It goes when the attempt
+        ends. False: the attempt no longer owns the task and nothing was written. Raises InvalidOption when JSON cannot
+        say it, and BrokerUnavailable when Redis does not answer. For async handlers.
+        """
+        return await self._control.write_progress(encode_progress(value))
+
+    def progress_from_thread(self, value: Any) -> bool:
+        """The same for plain functions: waits until it is written.
+
+        Raises InvalidOption in an async handler, which would wait for itself.
+        """
+        self._check_thread("progress")
+        return asyncio.run_coroutine_threadsafe(self.progress(value), self._control.loop).result()
+
+    def _check_thread(self, method: str) -> None:
         with contextlib.suppress(RuntimeError):  # a thread of a handler's own has no loop
             if asyncio.get_running_loop() is self._control.loop:
-                raise InvalidOption("write_result_from_thread", "is for plain functions; here, await write_result")
-        return asyncio.run_coroutine_threadsafe(self.write_result(result), self._control.loop).result()
+                raise InvalidOption(f"{method}_from_thread", f"is for plain functions; here, await {method}")
+
+
+def encode_progress(value: Any) -> bytes:
+    """A handler's word on how far it is, as JSON. Raises InvalidOption when JSON cannot say it."""
+    if value is None or isinstance(value, bytes | bytearray | memoryview):
+        raise InvalidOption("progress", f"must be a value for JSON, not {type(value).__name__}")
+    try:
+        return encode_payload(value) or b""
+    except InvalidOption as error:
+        raise InvalidOption("progress", error.problem) from error

@@ -12,6 +12,7 @@ LongshoreError
 ├── NotFound                 a queue or task that is not there
 │   ├── QueueNotFound
 │   └── TaskNotFound
+├── TaskFailed               a task that was waited for is in the archive
 ├── InvalidData              a peer's bytes in Redis cannot be read
 │   └── WrongType                a key holds another Redis type than the protocol's
 ├── BrokerUnavailable        Redis cannot be reached or does not answer in time; repeat later
@@ -109,6 +110,17 @@ class TaskNotFound(NotFound):
         super().__init__(f"queue {queue!r} has no task {task_id!r}")
         self.queue = queue
         self.task_id = task_id
+
+
+class TaskFailed(LongshoreError):
+    """A task that was waited for will not be tried again: it is in the archive."""
+
+    def __init__(self, queue: str, task_id: str, *, error: str | None, retried: int) -> None:
+        super().__init__(f"task {task_id!r} of queue {queue!r} failed: {error or 'no error is recorded'}")
+        self.queue = queue
+        self.task_id = task_id
+        self.error = error  # text of the last failure; None when it was put there by hand
+        self.retried = retried  # failed attempts before the last
 
 
 class InvalidData(LongshoreError):

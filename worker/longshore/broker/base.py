@@ -26,6 +26,7 @@ from longshore.protocol.notices import Notice
 
 if TYPE_CHECKING:
     from longshore.broker.groups_base import GroupStore
+    from longshore.broker.watches_base import Watches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +163,10 @@ class Broker(Protocol):
     def groups(self) -> GroupStore:
         """Groups and aggregation sets, of the same Redis."""
 
+    @property
+    def watches(self) -> Watches:
+        """Waiting for tasks, in the same Redis."""
+
     # -- producers ---------------------------------------------------------------------------------------------------
 
     async def enqueue(
@@ -198,6 +203,9 @@ class Broker(Protocol):
 
     async def write_result(self, queue: str, task_id: str, result: bytes) -> bool:
         """Store a running task's result bytes. False when the task is not active: nothing is written."""
+
+    async def write_progress(self, queue: str, task_id: str, progress: bytes) -> bool:
+        """Store how far a running task is, as JSON. False when the task is not active: nothing is written."""
 
     # -- background duties -------------------------------------------------------------------------------------------
 

@@ -8,13 +8,14 @@ from longshore.protocol import keys
 
 
 class QueueNames:
-    """Keys of one queue: each operation's, in its script's order, and the prefix of its tasks'."""
+    """Keys of one queue: each operation's, in its script's order, and what its tasks' and their waiters' begin with."""
 
-    __slots__ = ("archive", "complete", "dequeue", "done", "requeue", "retry", "task_prefix")
+    __slots__ = ("archive", "complete", "dequeue", "done", "requeue", "retry", "task_prefix", "waiting_prefix")
 
     def __init__(self, queue: str) -> None:
         pending, active, lease = (name(queue).encode() for name in (keys.pending, keys.active, keys.lease))
         self.task_prefix = keys.task_prefix(queue).encode()
+        self.waiting_prefix = keys.waiting_prefix(queue).encode()
         self.dequeue = (pending, keys.paused(queue).encode(), active, lease)
         self.done = (active, lease)
         self.complete = (active, lease, keys.completed(queue).encode())

@@ -40,10 +40,12 @@ from longshore.broker.scripts import (
     PUBLISH_SERVER,
     RECORD_ENQUEUE_EVENT,
     SET_ASIDE,
+    WRITE_PROGRESS,
     WRITE_RESULT,
 )
 from longshore.broker.settlements import settled, settlement_commands
 from longshore.broker.topology import open_redis
+from longshore.broker.watches import RedisWatches
 from longshore.errors import BrokerUnavailable, InvalidData, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import (
@@ -83,6 +85,7 @@ class RedisBroker:
         self.connection = connection
         self.groups = RedisGroupStore(connection)
         self.permits = RedisPermits(connection, self._dequeued)
+        self.watches = RedisWatches(connection)
 
     @classmethod
     def connect(cls, settings: RedisSettings) -> RedisBroker:
@@ -181,6 +184,10 @@ class RedisBroker:
 
     async def write_result(self, queue: str, task_id: str, result: bytes) -> bool:
         return bool(await self.connection.call(WRITE_RESULT, [keys.task(queue, task_id)], [result]))
+
+    async def write_progress(self, queue: str, task_id: str, progress: bytes) -> bool:
+        names = [keys.task(queue, task_id), keys.waiting(queue, task_id)]
+        return bool(await self.connection.call(WRITE_PROGRESS, names, [progress]))
 
     # -- background duties -------------------------------------------------------------------------------------------
 

@@ -73,7 +73,17 @@ def _settle_complete(queue: str, outcomes: Sequence[Complete], now: datetime) ->
             outcome.result or b"",
         )
     today, total, _, _ = _counters(queue, now)
-    return (COMPLETE, 5, *names.complete, today, total, names.task_prefix, _counter_expiry_s(now), *tasks)
+    return (
+        COMPLETE,
+        5,
+        *names.complete,
+        today,
+        total,
+        names.task_prefix,
+        _counter_expiry_s(now),
+        names.waiting_prefix,
+        *tasks,
+    )
 
 
 def _settle_retry(queue: str, outcomes: Sequence[Retry], now: datetime) -> Command:
@@ -98,6 +108,7 @@ def _settle_archive(queue: str, outcomes: Sequence[Archive], now: datetime) -> C
         codec.unix_seconds(now - ARCHIVE_AGE),
         ARCHIVE_SIZE,
         TRIM_LIMIT,
+        names.waiting_prefix,
     ]
     for outcome in outcomes:
         arguments += (outcome.message.id, codec.encode_task(outcome.message))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 
-from longshore.broker.connection import Command
 from longshore.broker.limits import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT
-from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, READ_TASK, RUN_TASK, Script
+from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, RUN_TASK, Script
+from longshore.broker.task_reading import reading_command, task_info, task_read
 from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState, WrongType
 from longshore.inspector.connected import Connected
-from longshore.inspector.reading import CONTAINERS, is_registered, state_of, stored_state, task_info, text
+from longshore.inspector.reading import CONTAINERS, is_registered, state_of, text
 from longshore.protocol import codec, keys
 from longshore.protocol.snapshots import TaskInfo
 from longshore.protocol.states import TaskState
@@ -43,9 +42,9 @@ class Tasks(Connected):
         if not exists:
             raise QueueNotFound(queue)
         tasks = []
-        for _, data, result, score, lapsed in rows:
+        for _, data, result, score, lapsed, progress in rows:
             try:
-                tasks.append(task_info(data, state, result, score, lapsed, now))
+                tasks.append(task_info(data, state, result, score, lapsed, progress, now))
             except InvalidData:
                 continue
         return tuple(tasks)
@@ -61,22 +60,22 @@ class Tasks(Connected):
         found = []
         for start in range(0, len(queues), MOST_AT_ONCE):
             some = queues[start : start + MOST_AT_ONCE]
-            for reply in await self._redis.run_each([_reading(queue, task_id, now) for queue in some]):
-                if reply is None or isinstance(reply, WrongType):
+            for reply in await self._redis.run_each([reading_command(queue, task_id, now) for queue in some]):
+                if isinstance(reply, WrongType):
                     continue
-                data, state, result, score, lapsed = reply
                 with contextlib.suppress(InvalidData):
-                    found.append(task_info(data, stored_state(state), result, score, lapsed, now))
+                    if (info := task_read(reply, now)) is not None:
+                        found.append(info)
         return tuple(found)
 
     async def task(self, queue: str, task_id: str) -> TaskInfo:
         """One task. Raises TaskNotFound, and InvalidData when its content cannot be read."""
         now = self._clock()
-        [reply] = await self._redis.run([_reading(queue, task_id, now)])
-        if reply is None:
+        [reply] = await self._redis.run([reading_command(queue, task_id, now)])
+        info = task_read(reply, now)
+        if info is None:
             raise TaskNotFound(queue, task_id)
-        data, state, result, score, lapsed = reply
-        return task_info(data, stored_state(state), result, score, lapsed, now)
+        return info
 
     async def run_task(self, queue: str, task_id: str) -> bool:
         """Make a task pending now, whatever it waits for. False when it is pending already.
@@ -120,8 +119,3 @@ class Tasks(Connected):
         if reply == -3:
             raise InvalidData(f"task {task_id!r} of queue {queue!r} is not where its state says it is")
         return reply
-
-
-def _reading(queue: str, task_id: str, now: datetime) -> Command:
-    names = (keys.task(queue, task_id), keys.lease(queue))
-    return (READ_TASK, 2, *names, task_id, keys.queue_prefix(queue), codec.unix_seconds(now))

@@ -179,6 +179,21 @@ def sent(queue: str, sender: str) -> str:
     return f"longshore:{{{queue}}}:sent:{sender}"
 
 
+def waiting_prefix(queue: str) -> str:
+    """The key of a task's waiters without the task's id."""
+    return f"longshore:{{{queue}}}:waiting:"
+
+
+def waiting(queue: str, task_id: str) -> str:
+    """Hash with a lifetime: channel → what is published there when the task ends or gets on."""
+    return f"longshore:{{{queue}}}:waiting:{task_id}"
+
+
+def hearer(name: str) -> str:
+    """Channel of one client that waits for tasks."""
+    return f"longshore:hearer:{name}"
+
+
 def periodic_entries(scope: str) -> str:
     """Hash: name → PeriodicEntry as JSON. Written by whoever declares them, read by schedulers."""
     return f"longshore:periodic:{scope}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from longshore.protocol.messages import ServerInfo, TaskMessage, WorkerInfo
 from longshore.protocol.periodic import TickRecord
@@ -88,6 +89,7 @@ class TaskInfo:
     state: TaskState
     next_process_at: datetime | None = None  # scheduled and retry: its time; pending: now; otherwise None
     result: bytes | None = None  # what the handler stored
+    progress: Any = None  # active: what the handler last said of how far it is; None when it said nothing
     orphaned: bool = False  # active with a lapsed lease: its server is gone or cut off
 
     @property

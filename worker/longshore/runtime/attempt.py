@@ -82,6 +82,12 @@ class Attempt:
             return False
         return await self._broker.write_result(self.message.queue, self.message.id, result)
 
+    async def write_progress(self, progress: bytes) -> bool:
+        """Store how far the handler is while the task is ours."""
+        if self.interrupted:
+            return False
+        return await self._broker.write_progress(self.message.queue, self.message.id, progress)
+
 
 def deadline_of(message: TaskMessage, *, now: datetime) -> datetime:
     """When an attempt begun now is cut off (asynq-protocol §4.4)."""

@@ -27,7 +27,7 @@ from multiprocessing import spawn
 from types import FrameType
 from typing import Any, NoReturn
 
-from longshore.context import Context
+from longshore.context import Context, encode_progress
 from longshore.errors import InvalidOption, ProcessError
 from longshore.handler import Handler, handler_for
 from longshore.protocol.messages import TaskMessage
@@ -79,6 +79,9 @@ class ChildControl:
     async def write_result(self, result: bytes) -> bool:
         raise InvalidOption("write_result", "is for async handlers; here, call write_result_from_thread")
 
+    async def write_progress(self, progress: bytes) -> bool:
+        raise InvalidOption("progress", "is for async handlers; here, call progress_from_thread")
+
     def ask(self, operation: str, argument: Any) -> Any:
         """Let the server do something for the task, and wait for it."""
         return self._ask(self.number, operation, argument)
@@ -100,6 +103,10 @@ class ChildContext(Context[Any]):
         elif not isinstance(result, bytes | bytearray | memoryview):
             raise InvalidOption("result", f"must be bytes or str, not {type(result).__name__}")
         return bool(self._child.ask("write_result", bytes(result)))
+
+    def progress_from_thread(self, value: Any) -> bool:
+        """As in a thread: waits until it is written."""
+        return bool(self._child.ask("write_progress", encode_progress(value)))
 
 
 class ChildProcess:

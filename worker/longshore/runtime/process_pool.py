@@ -309,6 +309,7 @@ class Child:
 
 _OPERATIONS: dict[str, Callable[[Attempt, Any], Awaitable[Any]]] = {
     "write_result": Attempt.write_result,
+    "write_progress": Attempt.write_progress,
 }
 """What a handler's process may ask for."""
 

@@ -46,6 +46,7 @@ RETRY = _load("retry", "list zset zset string string string string")
 ARCHIVE = _load("archive", "list zset zset string string string string")
 REQUEUE = _load("requeue", "list zset list")
 WRITE_RESULT = _load("write_result", "hash")
+WRITE_PROGRESS = _load("write_progress", "hash hash")
 
 # The same within limits
 ADMIT = _load("admit", "zset list zset hash set zset hash set", "permits")

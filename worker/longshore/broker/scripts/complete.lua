@@ -7,15 +7,19 @@
 -- KEYS[5] asynq:{<queue>}:processed          integer
 -- ARGV[1] asynq:{<queue>}:t:                 prefix of the tasks' keys
 -- ARGV[2] end of the day's counter           Unix seconds
--- ARGV[3…] for each task: id, lock's key ("" for none), end of its retention in Unix seconds, msg,
+-- ARGV[3] longshore:{<queue>}:waiting:       prefix of the keys that say who waits for a task
+-- ARGV[4…] for each task: id, lock's key ("" for none), end of its retention in Unix seconds, msg,
 --          "1" when it has a result and "0" when not, the result
 --
 -- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
 --
+-- Whoever waits for a task is told: each field of its waiting hash is a channel, the value what is published there. That
+-- may fail, by a user's rights for one, and must not keep a task from being completed.
+--
 -- Atomic for the reason in done.lua, and so that a completed task is never seen without its result.
 redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
 local count, refused = 0, {}
-for i = 3, #ARGV, 6 do
+for i = 4, #ARGV, 6 do
   local id = ARGV[i]
   if redis.call("LREM", KEYS[1], -1, id) == 1 then
     redis.call("ZREM", KEYS[2], id)
@@ -30,9 +34,13 @@ for i = 3, #ARGV, 6 do
     if lock ~= "" and redis.pcall("GET", lock) == id then
       redis.call("DEL", lock)
     end
+    local waiting = redis.pcall("HGETALL", ARGV[3] .. id)
+    for w = 1, #waiting, 2 do
+      redis.pcall("PUBLISH", waiting[w], waiting[w + 1])
+    end
     count = count + 1
   else
-    refused[#refused + 1] = (i + 3) / 6
+    refused[#refused + 1] = (i + 2) / 6
   end
 end
 if count > 0 then

@@ -8,7 +8,8 @@
 -- ARGV[4] now                                     Unix seconds
 --
 -- Reply: for each task: id, msg or nil, result or nil, score (nil in a list), 1 when its lease has ended or is missing
---        and 0 otherwise (it means something for active tasks only). Oldest or lowest score first.
+--        and 0 otherwise (it means something for active tasks only), progress or nil (likewise). Oldest or lowest score
+--        first.
 --        Nothing is written.
 --
 -- Atomic so that no task of the page is read after it has moved on.
@@ -30,7 +31,7 @@ end
 local reply = {}
 for i = 1, #ids do
   -- a key of another type reads as one without fields: it must not hide the rest of the page
-  local fields = redis.pcall("HMGET", ARGV[3] .. ids[i], "msg", "result")
+  local fields = redis.pcall("HMGET", ARGV[3] .. ids[i], "msg", "result", "progress")
   local lease = redis.call("ZSCORE", KEYS[2], ids[i])
   reply[#reply + 1] = {
     ids[i],
@@ -38,6 +39,7 @@ for i = 1, #ids do
     fields[2] or false,
     scores[i] or false,
     (lease and tonumber(lease) > tonumber(ARGV[4])) and 0 or 1,
+    fields[3] or false,
   }
 end
 return reply

@@ -20,6 +20,7 @@ for i = #ARGV, 3, -1 do
     redis.call("ZREM", KEYS[2], id)
     redis.call("RPUSH", KEYS[3], id)
     redis.call("HSET", ARGV[1] .. id, "state", "pending", "pending_since", ARGV[2])
+    redis.call("HDEL", ARGV[1] .. id, "result", "progress")
   else
     refused[#refused + 1] = i - 2
   end

@@ -14,7 +14,8 @@
 --
 -- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
 --
--- Atomic for the reason in done.lua. The lock is kept: the task is not over.
+-- Atomic for the reason in done.lua. The lock is kept: the task is not over. Unlike Asynq's, a result that was written goes
+-- with the attempt that failed.
 redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
 local failures, refused = 0, {}
 for i = 3, #ARGV, 4 do
@@ -23,6 +24,7 @@ for i = 3, #ARGV, 4 do
     redis.call("ZREM", KEYS[2], id)
     redis.call("ZADD", KEYS[3], ARGV[i + 1], id)
     redis.call("HSET", ARGV[1] .. id, "msg", ARGV[i + 2], "state", "retry")
+    redis.call("HDEL", ARGV[1] .. id, "result", "progress")
     if ARGV[i + 3] == "1" then
       failures = failures + 1
     end
