@@ -19,6 +19,7 @@ PUBLIC = {
     "FailedAttempt": "what policies and error callbacks are told",
     "GroupSnapshot": "a group in which tasks wait",
     "ForeignError": "an error that cannot leave its process",
+    "GroupedTask": "what an aggregator is given",
     "HandlerNotFound": "no handler for a type",
     "HandlerSignal": "root of what handlers raise on purpose",
     "Inspector": "reads and administers",

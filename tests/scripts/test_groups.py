@@ -399,3 +399,13 @@ async def test_a_task_that_a_go_peer_ran_out_of_its_group_is_retried_by_itself(
         await broker.dequeue("default", limit=1, now=_NOW, lease=timedelta(seconds=30))
     assert redis_client.hget(keys.task("default", "a"), "group") is None
     assert not redis_client.exists(_GROUP, keys.groups("default"))
+
+
+async def test_a_delayed_task_joins_its_group_when_it_is_due(broker: RedisBroker, redis_client: redis.Redis) -> None:
+    """D2: Asynq's delayed task with a group runs by itself."""
+    later = NewTask(message=grouped("a"), process_at=_NOW + timedelta(seconds=5))
+    await broker.enqueue([later], now=_NOW)
+    assert await broker.forward("default", now=_NOW + timedelta(seconds=6)) == 1
+    page = await broker.groups.list_groups("default", cursor=None, now=_NOW)
+    assert [(group.name, group.first_id) for group in page.groups] == [("g:1", b"a")]
+    assert redis_client.hget(keys.task("default", "a"), "state") == b"aggregating"

@@ -35,6 +35,7 @@ from longshore.errors import (
     WrongState,
     WrongType,
 )
+from longshore.group_aggregator import GroupedTask
 from longshore.inspector import Inspector
 from longshore.middleware import CallNext, Middleware
 from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
@@ -69,6 +70,7 @@ __all__ = [
     "FailedAttempt",
     "ForeignError",
     "GroupSnapshot",
+    "GroupedTask",
     "HandlerNotFound",
     "HandlerSignal",
     "Inspector",

@@ -13,6 +13,7 @@ from longshore.client import DEFAULT_RETRY_FOR, Client
 from longshore.context import Context
 from longshore.defaults import NO_DEFAULTS, TaskDefaults, checked_defaults
 from longshore.errors import HandlerNotFound, InvalidOption
+from longshore.group_aggregator import Aggregate, GroupAggregator, aggregator_for
 from longshore.handler import Handler, handler_for, name_of
 from longshore.middleware import Middleware, checked_middleware, compose
 from longshore.policy.failure_policy import (
@@ -33,6 +34,7 @@ M = TypeVar("M", bound=Middleware)
 L = TypeVar("L", bound=Lifespan)
 E = TypeVar("E", bound=ErrorCallback)
 Q = TypeVar("Q", bound=EnqueueMiddleware)
+A = TypeVar("A", bound=Aggregate)
 PayloadT = TypeVar("PayloadT")
 
 
@@ -53,6 +55,7 @@ class App:
         lifespan: Lifespan | None = None,
     ) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._aggregators: dict[str, GroupAggregator] = {}
         self._included: list[tuple[str, App]] = []  # prefix of its patterns, and the application
         self._includers: list[tuple[str, App]] = []
         self._failure_policy = checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure)
@@ -108,6 +111,34 @@ class App:
 
         return register
 
+    def aggregator(
+        self,
+        prefix: str = "",
+        *,
+        grace_period: timedelta | float | None = None,
+        max_delay: timedelta | float | None = None,
+        max_size: int | None = None,
+    ) -> Callable[[A], A]:
+        """Register the decorated function to make one task of the tasks that wait in a group.
+
+        For every group whose name begins with ``prefix``, all groups by default; the longest prefix wins. The function
+        takes the group's name and a list of :class:`GroupedTask`, and returns the task that takes their place, in the
+        same queue. Async functions run as asyncio tasks, plain ones in a thread. It may raise RevokeTask to drop the
+        tasks, or SkipRetry to archive them; after any other error it is called with them again later.
+
+        When a group is ready the server's settings say, unless they are given here: nobody joined for
+        ``grace_period``, somebody has waited for ``max_delay``, or ``max_size`` tasks wait. Raises InvalidOption for a
+        repeated prefix, for a signature that groups cannot be given to, and for a setting that cannot be used.
+        """
+
+        def register(function: A) -> A:
+            one = aggregator_for(prefix, function, grace_period=grace_period, max_delay=max_delay, max_size=max_size)
+            self._refuse_aggregated(prefix)
+            self._aggregators[prefix] = one
+            return function
+
+        return register
+
     def subscribe(
         self,
         pattern: str,
@@ -151,8 +182,9 @@ class App:
     def include(self, app: App, *, prefix: str = "") -> None:
         """Take over the handlers of another application, their patterns led by ``prefix``; also those it gets later.
 
-        Its own settings and middleware stay with its handlers, inside this one's. Raises InvalidOption when a pattern
-        is handled already, or the other application has a lifespan: only one that is served has.
+        Its own settings and middleware stay with its handlers, inside this one's. Its aggregators come along, for the
+        groups they name. Raises InvalidOption when a pattern is handled already, or the other application has a
+        lifespan: only one that is served has.
         """
         if app is self or self in app._within():
             raise InvalidOption("app", "an application cannot include itself")
@@ -160,6 +192,8 @@ class App:
             raise InvalidOption("lifespan", "give it to the application that is served, not to an included one")
         for pattern in app.patterns:
             self._refuse_taken(prefix + pattern)
+        for one in app.aggregators:
+            self._refuse_aggregated(one.prefix)
         self._included.append((prefix, app))
         app._includers.append((prefix, self))
         self._changed()
@@ -190,6 +224,14 @@ class App:
             raise InvalidOption("pattern", f"{pattern!r} is already handled by {name_of(taken.function)}")
         for prefix, app in self._includers:
             app._refuse_taken(prefix + pattern)
+
+    def _refuse_aggregated(self, prefix: str) -> None:
+        for one in self.aggregators:
+            if one.prefix == prefix:
+                where = f"groups that begin with {prefix!r}" if prefix else "all groups"
+                raise InvalidOption("aggregator", f"{where} are already aggregated by {name_of(one.function)}")
+        for _, app in self._includers:
+            app._refuse_aggregated(prefix)
 
     def _taken(self, pattern: str) -> Handler | None:
         if pattern in self._handlers:
@@ -275,6 +317,11 @@ class App:
         """The registered patterns: its own, then those of included applications, each in the order of registration."""
         included = (prefix + pattern for prefix, app in self._included for pattern in app.patterns)
         return (*self._handlers, *included)
+
+    @property
+    def aggregators(self) -> tuple[GroupAggregator, ...]:
+        """The registered aggregators, its own and those of included applications."""
+        return (*self._aggregators.values(), *(one for _, app in self._included for one in app.aggregators))
 
     @property
     def served_lifespan(self) -> Lifespan | None:

@@ -18,10 +18,14 @@ from longshore.app_lifespan import entering
 from longshore.broker.base import Broker, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption
+from longshore.group_aggregator import GroupRouter
 from longshore.handler import check_importable
+from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, checked_rule
 from longshore.policy.queues import checked_queues
 from longshore.protocol.notices import Standing
 from longshore.runtime.acknowledger import Acknowledger
+from longshore.runtime.aggregation import Aggregations
+from longshore.runtime.aggregator import Aggregator
 from longshore.runtime.attempt import InFlight
 from longshore.runtime.cancellations import Cancellations
 from longshore.runtime.duties import Duties
@@ -34,6 +38,7 @@ from longshore.runtime.loop_watch import LoopWatch
 from longshore.runtime.pauses import Pauses
 from longshore.runtime.process_pool import ProcessPool, usable_cpus
 from longshore.runtime.processor import Processor
+from longshore.runtime.reclaimer import Reclaimer
 from longshore.runtime.recoverer import Recoverer
 from longshore.runtime.runner import Runner
 from longshore.runtime.service import Service
@@ -74,6 +79,9 @@ class Server(Service):
         process_pool_size: int | None = None,
         shutdown_timeout: timedelta | float = DEFAULT_SHUTDOWN_TIMEOUT,
         health_address: tuple[str, int] | None = None,
+        group_grace_period: timedelta | float = DEFAULT_GRACE_PERIOD,
+        group_max_delay: timedelta | float | None = None,
+        group_max_size: int | None = None,
         timing: Timing | None = None,
         clock: Clock = utc_now,
     ) -> None:
@@ -83,6 +91,8 @@ class Server(Service):
         otherwise a priority is a share. ``concurrency``: tasks at once. ``process_pool_size``: how many of them may run
         in processes of their own, while the others wait; None: as many as there are CPUs. ``shutdown_timeout``:
         timedelta or seconds. ``health_address``: host ("" for every interface) and port of the probes; None: no probes.
+        ``group_grace_period``, ``group_max_delay``, ``group_max_size``: a group is aggregated when nobody joined it for
+        so long, somebody has waited for so long, or so many wait (up to 10,000). From 1 second; None: no such limit.
         Raises InvalidOption for what cannot be used.
         """
         if broker is not None and redis is not None:
@@ -100,6 +110,9 @@ class Server(Service):
                 raise InvalidOption("shutdown timeout", f"is {shutdown_timeout!r}; give seconds") from error
         if shutdown_timeout < timedelta(0):
             raise InvalidOption("shutdown timeout", "must not be negative")
+        self._grouping = checked_rule(
+            grace_period=group_grace_period, max_delay=group_max_delay, max_size=group_max_size
+        )
         self._timing = timing or Timing()
         super().__init__("server", health_address=health_address, stuck=self._timing.stuck)
         self._app = app
@@ -258,6 +271,8 @@ class Server(Service):
             random=chance,
         )
         janitor = Janitor(broker, duties=self._duties, clock=clock)
+        reclaimer = Reclaimer(broker, duties=self._duties, clock=clock)
+        self._aggregator = self._made_aggregator(reclaimer, chance)
 
         def ticker(
             duty: str, tick: Callable[[], Awaitable[None]], period: timedelta, *, at_once: bool = True
@@ -274,11 +289,40 @@ class Server(Service):
             ticker("janitor", janitor.tick, timing.clean, at_once=False),
             ticker("pauses", pauses.tick, timing.poll, at_once=False),
             ticker("duties", self._duties.tick, timing.announce, at_once=False),
+            ticker("reclaimer", reclaimer.tick, timing.reclaim, at_once=False),
         ]
+        if self._aggregator is not None:
+            self._until_draining.append(ticker("aggregator", self._aggregator.tick, timing.aggregate))
         self._until_drained = [
             ticker("recoverer", recoverer.tick, timing.recover),
             ticker("syncer", self._syncer.tick, timing.sync, at_once=False),
         ]
+
+    def _made_aggregator(self, reclaimer: Reclaimer, chance: random.Random) -> Aggregator | None:
+        """None when the application has no aggregators: then nobody looks for groups."""
+        aggregators = self._app.aggregators
+        if not aggregators:
+            return None
+        timing, clock = self._timing, self._clock
+        return Aggregator(
+            self._broker,
+            queues=self._queues,
+            duties=self._duties,
+            router=GroupRouter(aggregators),
+            rule=self._grouping,
+            aggregations=Aggregations(
+                self._broker,
+                options_for=self._app.options_for,
+                outage=self._outage,
+                timing=timing,
+                clock=clock,
+                random=chance,
+            ),
+            reclaimer=reclaimer,
+            outage=self._outage,
+            timing=timing,
+            clock=clock,
+        )
 
     async def _announce(self) -> None:
         while True:
@@ -323,7 +367,9 @@ class Server(Service):
                 until_drained = [duties.create_task(ticker.run()) for ticker in self._until_drained]
                 until_drained.append(duties.create_task(self._subscriber.run()))
                 heartbeats.append(duties.create_task(self._loop_watch.run()))
-                processing = duties.create_task(self._processor.run())
+                processing = [duties.create_task(self._processor.run())]
+                if self._aggregator is not None:
+                    processing.append(duties.create_task(self._aggregator.run()))
                 await self._stop.wait()
                 _cancel(until_draining)
                 leaving = duties.create_task(self._duties.leave())
@@ -334,9 +380,11 @@ class Server(Service):
         finally:
             await self._finish()
 
-    async def _drain(self, processing: asyncio.Task[None]) -> None:
+    async def _drain(self, processing: list[asyncio.Task[None]]) -> None:
         started = asyncio.get_running_loop().time()
         self._processor.stop()
+        if self._aggregator is not None:
+            self._aggregator.stop()
         self._heartbeater.status = "closed"
         self._load_changed.set()
         timeout_s = self._shutdown_timeout.total_seconds()
@@ -356,10 +404,11 @@ class Server(Service):
                 "Time is up: running tasks are cancelled and put back",
                 extra={"action": "drain_aborted", "running": self._runner.running},
             )
+        _cancel(processing[1:])  # aggregations: they give their tasks back to the groups
         stuck = await self._runner.abort(grace=self._timing.cancel_grace)
         # A dequeue under way is awaited, for its tasks to be put back; not for longer than an orderly end may take.
-        await asyncio.wait([processing], timeout=self._timing.settle_at_stop.total_seconds())
-        processing.cancel()
+        await asyncio.wait(processing, timeout=self._timing.settle_at_stop.total_seconds())
+        _cancel(processing)
         _logger.info(
             "Drained",
             extra={
@@ -369,8 +418,8 @@ class Server(Service):
             },
         )
 
-    async def _idle(self, processing: asyncio.Task[None]) -> None:
-        await asyncio.wait([processing])
+    async def _idle(self, processing: list[asyncio.Task[None]]) -> None:
+        await asyncio.wait(processing)
         await self._runner.wait_until_idle()
 
     async def _settle_the_rest(self) -> None:

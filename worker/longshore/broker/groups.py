@@ -9,7 +9,6 @@ from typing import Any
 from longshore.broker.base import NewTask, Unreadable
 from longshore.broker.connection import Argument, Command, RedisConnection
 from longshore.broker.groups_base import (
-    MOST_IN_A_SET,
     FinishResult,
     GroupPage,
     GroupState,
@@ -18,7 +17,7 @@ from longshore.broker.groups_base import (
     SetName,
     TakenSet,
 )
-from longshore.broker.limits import MOST_AT_ONCE
+from longshore.broker.limits import MOST_AT_ONCE, MOST_BYTES
 from longshore.broker.reading import read_message, text
 from longshore.broker.scripts import (
     FINISH_AGGREGATION,
@@ -29,11 +28,11 @@ from longshore.broker.scripts import (
     TAKE_GROUP,
 )
 from longshore.errors import InvalidData
+from longshore.policy.grouping import LARGEST_SET
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 
 _PAGE = 500  # groups a step: four commands each, so about a millisecond
-_READ_BYTES = 4 * 1024 * 1024  # payloads a step, unless one has more: what a slow network carries in time
 _EXPIRED = 100  # expired sets told at once; there are as many as servers died lately
 
 
@@ -63,7 +62,7 @@ class RedisGroupStore:
         size, left, *state = await self._connection.call(
             TAKE_GROUP,
             [keys.group(queue, group), _key(name), keys.aggregation_sets(queue), keys.groups(queue)],
-            [first_id, min(limit, MOST_IN_A_SET), codec.unix_seconds(until), group],
+            [first_id, min(limit, LARGEST_SET), codec.unix_seconds(until), group],
         )
         return TakenSet(size=size, left=_state(group.encode(), left, *state) if left else None)
 
@@ -74,7 +73,7 @@ class RedisGroupStore:
         position = 0
         while True:
             page = await self._connection.call(
-                READ_AGGREGATION_SET, [_key(name)], [position, MOST_AT_ONCE, _READ_BYTES, keys.task_prefix(name.queue)]
+                READ_AGGREGATION_SET, [_key(name)], [position, MOST_AT_ONCE, MOST_BYTES, keys.task_prefix(name.queue)]
             )
             if not page:
                 break

@@ -15,9 +15,6 @@ from typing import Protocol
 from longshore.broker.base import NewTask, Unreadable
 from longshore.protocol.messages import TaskMessage
 
-MOST_IN_A_SET = 10_000
-"""Members of one aggregation set: they are read, handed over and deleted together."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupState:
