@@ -52,6 +52,10 @@ def busy(payload: str) -> None:
     while True:
         pass
 
+@app.aggregator("merge:")
+def merge(group, tasks):
+    return longshore.Task("touch", max((task.decoded(str) for task in tasks), key=len))
+
 @app.task("stubborn")
 async def stubborn(payload: str) -> None:
     Path(payload).write_text("started")
@@ -128,6 +132,18 @@ def test_it_runs_what_the_command_line_enqueues_and_ends_with_0_on_sigterm(
     assert "action=server_stopped" in log
     assert "Traceback" not in log
     assert not redis_client.keys("asynq:servers*")
+
+
+@pytest.mark.parametrize("limit", ["--group-max-size=2", "--group-grace-period=1s", "--group-max-delay=1s"])
+def test_groups_are_aggregated_by_its_limits(limit: str, project: Path, redis_url: str) -> None:
+    out = project / "out"
+    if "max-delay" not in limit:
+        enqueue(project, redis_url, "part", "--group", "merge:1", "--payload", json.dumps("first"))
+    with working(project, "shop:app", "--redis", redis_url, limit) as worker:
+        enqueue(project, redis_url, "part", "--group", "merge:1", "--payload", json.dumps(str(out)))
+        until(out.exists)
+        worker.send_signal(signal.SIGTERM)
+        assert ended(worker)[0] == 0
 
 
 def test_everything_may_come_from_the_environment(project: Path, redis_client: redis.Redis) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from longshore.app import App
 from longshore.broker.base import RedisSettings
+from longshore.policy.grouping import DEFAULT_GRACE_PERIOD
 from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_QUEUES, DEFAULT_SHUTDOWN_TIMEOUT, Server
 
 
@@ -21,6 +22,9 @@ def run(
     process_pool_size: int | None = None,
     shutdown_timeout: timedelta | float = DEFAULT_SHUTDOWN_TIMEOUT,
     health_address: tuple[str, int] | None = None,
+    group_grace_period: timedelta | float = DEFAULT_GRACE_PERIOD,
+    group_max_delay: timedelta | float | None = None,
+    group_max_size: int | None = None,
 ) -> None:
     """Run an application's handlers until SIGTERM or SIGINT. The options are those of Server."""
 
@@ -34,6 +38,9 @@ def run(
             process_pool_size=process_pool_size,
             shutdown_timeout=shutdown_timeout,
             health_address=health_address,
+            group_grace_period=group_grace_period,
+            group_max_delay=group_max_delay,
+            group_max_size=group_max_size,
         ).serve()
 
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:

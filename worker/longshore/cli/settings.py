@@ -15,6 +15,7 @@ import click
 from longshore.broker.base import RedisSettings
 from longshore.cli.values import Address, Duration, QueuePriorities
 from longshore.errors import InvalidOption
+from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, LARGEST_SET
 from longshore.policy.queues import checked_queues
 from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_QUEUES, DEFAULT_SHUTDOWN_TIMEOUT, MOST_CONCURRENT
 
@@ -114,6 +115,30 @@ SETTINGS = {
             type=Duration(),
             default=f"{DEFAULT_SHUTDOWN_TIMEOUT.total_seconds():g}s",
             help="How long running tasks may go on after SIGTERM, before they are put back.",
+        ),
+        Setting(
+            name="group_grace_period",
+            flag="--group-grace-period",
+            env="LONGSHORE_GROUP_GRACE_PERIOD",
+            type=Duration(),
+            default=f"{DEFAULT_GRACE_PERIOD.total_seconds():g}s",
+            help="Aggregate a group when no task joined it for so long; at least 1s.",
+        ),
+        Setting(
+            name="group_max_delay",
+            flag="--group-max-delay",
+            env="LONGSHORE_GROUP_MAX_DELAY",
+            type=Duration(),
+            default="0s",
+            help="Aggregate a group when a task has waited in it for so long. 0: however long it takes.",
+        ),
+        Setting(
+            name="group_max_size",
+            flag="--group-max-size",
+            env="LONGSHORE_GROUP_MAX_SIZE",
+            type=click.IntRange(0, LARGEST_SET),
+            default=0,
+            help=f"Aggregate a group when so many tasks wait in it. 0: only when there are {LARGEST_SET:,}.",
         ),
         Setting(
             name="health_address",

@@ -35,7 +35,7 @@ def load_app(target: str) -> App:
             raise InvalidOption(_FIELD, f"{target}: cannot get {name!r}: {text}{_place(error)}") from error
     if not isinstance(found, App):
         raise InvalidOption(_FIELD, f"{target} is of type {type(found).__name__}, not a longshore.App")
-    if not found.patterns:
+    if not found.patterns and not found.aggregators:
         raise InvalidOption(_FIELD, f"{target} has no handlers; register some with @app.task(…)")
     return found
 

@@ -33,6 +33,9 @@ _PAUSE_S = 1.0  # between two attempts to reach Redis at start
     "concurrency",
     "process_pool_size",
     "shutdown_timeout",
+    "group_grace_period",
+    "group_max_delay",
+    "group_max_size",
     "health_address",
     *LOG_SETTINGS,
 )
@@ -48,6 +51,9 @@ def worker(
     concurrency: int,
     process_pool_size: int | None,
     shutdown_timeout: timedelta,
+    group_grace_period: timedelta,
+    group_max_delay: timedelta,
+    group_max_size: int,
     health_address: tuple[str, int] | None,
     log_level: str,
     log_format: str,
@@ -66,9 +72,7 @@ def worker(
     async def serve(app: App) -> None:
         broker = RedisBroker.connect(settings)
         try:
-            if not await reach(broker, wait=redis_wait):
-                return
-            await Server(
+            server = Server(
                 app,
                 broker=broker,
                 queues=priorities,
@@ -76,8 +80,13 @@ def worker(
                 concurrency=concurrency,
                 process_pool_size=process_pool_size,
                 shutdown_timeout=shutdown_timeout,
+                group_grace_period=group_grace_period,
+                group_max_delay=group_max_delay,
+                group_max_size=group_max_size,
                 health_address=health_address,
-            ).serve()
+            )
+            if await reach(broker, wait=redis_wait):
+                await server.serve()
         finally:
             await broker.aclose()
 
