@@ -38,6 +38,7 @@ PUBLIC = {
     "ProcessError": "a handler in a process could not be run to its end",
     "QueueNotFound": "no such queue",
     "QueueSnapshot": "what an inspector saw of a queue",
+    "RateLimit": "so many starts of tasks in a period",
     "RedisSettings": "where and how to connect",
     "RetryAction": "retry, archive or drop",
     "RetryDecision": "what becomes of a failed task",

@@ -39,6 +39,7 @@ from longshore.group_aggregator import GroupedTask
 from longshore.inspector import Inspector
 from longshore.middleware import CallNext, Middleware
 from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
+from longshore.policy.limits import RateLimit
 from longshore.policy.retry_policy import RetryPolicy
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.producer.results import TaskResult
@@ -88,6 +89,7 @@ __all__ = [
     "QueueNotEmpty",
     "QueueNotFound",
     "QueueSnapshot",
+    "RateLimit",
     "RedisSettings",
     "RetryAction",
     "RetryDecision",

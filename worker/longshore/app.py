@@ -24,6 +24,7 @@ from longshore.policy.failure_policy import (
     RetryFunction,
     checked_policy,
 )
+from longshore.policy.limits import Limit, RateLimit
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext, composed
 from longshore.protocol.snapshots import TaskInfo
 from longshore.routing import Router
@@ -63,6 +64,7 @@ class App:
         self._enqueue_middleware: list[EnqueueMiddleware] = []
         self._enqueue_chains: dict[str, tuple[EnqueueMiddleware, ...]] = {}  # by pattern, made when first needed
         self._lifespan = None if lifespan is None else checked_lifespan(lifespan)
+        self._queue_limits: dict[str, Limit] = {}
         self._router: Router | None = None  # made when first needed, and again after a change
 
     # -- registering -------------------------------------------------------------------------------------------------
@@ -74,6 +76,8 @@ class App:
         retry: RetryFunction | None = None,
         retry_delay: RetryDelay | None = None,
         is_failure: IsFailure | None = None,
+        rate_limit: str | RateLimit | None = None,
+        max_concurrency: int | None = None,
         middleware: Sequence[Middleware] = (),
         process: bool = False,
         **defaults: Unpack[TaskDefaults],
@@ -89,11 +93,15 @@ class App:
         not heeded. ``middleware``: around this handler only, inside the application's. ``defaults``: options of the
         tasks that ``client()`` enqueues, such as ``queue`` or ``max_retry``.
 
+        ``rate_limit`` (such as ``"100/s"``) and ``max_concurrency`` hold over all workers together, for the pattern's
+        tasks of each queue (docs/rate-limits.md). A task that has to wait is scheduled, and loses no retry.
+
         Raises InvalidOption for a blank or repeated pattern, for a signature that no task can be given to, and for an
         option that cannot be used.
         """
         checked = checked_defaults(defaults)
         policy = checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure)
+        limit = Limit.of(rate_limit=rate_limit, max_concurrency=max_concurrency)
         around = tuple(checked_middleware(one) for one in middleware)
 
         def register(function: F) -> F:
@@ -103,6 +111,7 @@ class App:
                     function,
                     failure_policy=policy,
                     defaults=checked,
+                    limit=limit,
                     middleware=around,
                     process=process,
                 )
@@ -153,6 +162,23 @@ class App:
         InvalidOption as ``task`` does.
         """
         self._add(handler_for(pattern, handler, payload_type=payload, defaults=checked_defaults(defaults)))
+
+    def limit_queue(
+        self, queue: str, *, rate_limit: str | RateLimit | None = None, max_concurrency: int | None = None
+    ) -> None:
+        """Let the tasks of a queue begin within a limit, over all workers of this application together.
+
+        What has to wait stays pending. ``rate_limit``: such as ``"100/s"``; ``max_concurrency``: tasks at once. Raises
+        InvalidOption for what cannot be used, and for a queue that has a limit already.
+        """
+        limit = Limit.of(rate_limit=rate_limit, max_concurrency=max_concurrency)
+        if limit is None:
+            raise InvalidOption("limit_queue", "give a rate_limit, a max_concurrency, or both")
+        if not queue.strip():
+            raise InvalidOption("limit_queue", "the queue's name is blank")
+        if queue in self._queue_limits:
+            raise InvalidOption("limit_queue", f"queue {queue!r} has a limit already")
+        self._queue_limits[queue] = limit
 
     def middleware(self, function: M) -> M:
         """Add a middleware (a decorator): around every handler, inside those added before it."""
@@ -322,6 +348,19 @@ class App:
     def aggregators(self) -> tuple[GroupAggregator, ...]:
         """The registered aggregators, its own and those of included applications."""
         return (*self._aggregators.values(), *(one for _, app in self._included for one in app.aggregators))
+
+    @property
+    def limits(self) -> Mapping[str, Limit]:
+        """The limits of task types, by the pattern of their handler."""
+        return {handler.pattern: handler.limit for handler in self._resolved() if handler.limit is not None}
+
+    @property
+    def queue_limits(self) -> Mapping[str, Limit]:
+        """The limits of queues; an application's own come before those of included ones."""
+        limits: dict[str, Limit] = {}
+        for _, app in reversed(self._included):
+            limits |= app.queue_limits
+        return limits | self._queue_limits
 
     @property
     def served_lifespan(self) -> Lifespan | None:

@@ -15,6 +15,7 @@ from longshore.errors import InvalidOption
 from longshore.middleware import Middleware
 from longshore.payload import Reader, reader_for
 from longshore.policy.failure_policy import FailurePolicy
+from longshore.policy.limits import Limit
 
 NO_POLICY = FailurePolicy()
 
@@ -42,6 +43,7 @@ class Handler:
     failure_policy: FailurePolicy = NO_POLICY
     # checked options of tasks enqueued through the application's client
     defaults: Mapping[str, Any] = field(default_factory=lambda: NO_DEFAULTS)
+    limit: Limit | None = None  # of its tasks over all workers of a queue together
     middleware: tuple[Middleware, ...] = ()  # outermost first
     around: Middleware | None = None  # all of it as one; None when there is none
     process: bool = False  # runs in a process of its own, which finds the function by its module and name
@@ -71,6 +73,7 @@ def handler_for(
     failure_policy: FailurePolicy = NO_POLICY,
     payload_type: Any = _REQUIRED,
     defaults: Mapping[str, Any] = NO_DEFAULTS,
+    limit: Limit | None = None,
     middleware: tuple[Middleware, ...] = (),
     process: bool = False,
 ) -> Handler:
@@ -118,6 +121,7 @@ def handler_for(
         ),
         failure_policy=failure_policy,
         defaults=defaults,
+        limit=limit,
         middleware=middleware,
         process=process,
     )

@@ -26,7 +26,7 @@ from longshore.protocol.notices import Standing
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.aggregation import Aggregations
 from longshore.runtime.aggregator import Aggregator
-from longshore.runtime.attempt import InFlight
+from longshore.runtime.attempt import InFlight, WatchedInFlight
 from longshore.runtime.cancellations import Cancellations
 from longshore.runtime.duties import Duties
 from longshore.runtime.error_callbacks import ErrorCallbacks
@@ -34,6 +34,7 @@ from longshore.runtime.forwarder import Forwarder
 from longshore.runtime.heartbeater import Heartbeater
 from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
+from longshore.runtime.limiter import Limiter
 from longshore.runtime.loop_watch import LoopWatch
 from longshore.runtime.pauses import Pauses
 from longshore.runtime.process_pool import ProcessPool, usable_cpus
@@ -186,7 +187,9 @@ class Server(Service):
         timing, clock, broker, queues = self._timing, self._clock, self._broker, self._queues
         chance = random.Random()
         self._load_changed = asyncio.Event()
-        self._in_flight = InFlight()
+        limits, queue_limits = self._app.limits, self._app.queue_limits
+        watched = WatchedInFlight() if limits or not queue_limits.keys().isdisjoint(queues) else None
+        self._in_flight = watched or InFlight()
         settlement = Settlement(broker, in_flight=self._in_flight, outage=self._outage, clock=clock)
         self._syncer = Syncer(settlement)
         self._acknowledger = Acknowledger(settlement, self._syncer, pulse=self._pulse)
@@ -216,6 +219,22 @@ class Server(Service):
         standing = Standing(since=started_at.timestamp(), server_id=self._server_id)
         self._duties = Duties(broker, standing=standing, queues=queues, timing=timing)
         pauses = Pauses(broker, held=self._duties.held)
+        self._limiter = None
+        if watched is not None:
+            self._limiter = Limiter(
+                broker,
+                server_id=self._server_id,
+                queues=queues,
+                limits=limits,
+                queue_limits=queue_limits,
+                pattern_of=lambda task_type: self._app.handler(task_type).pattern,
+                runner=self._runner,
+                timing=timing,
+                clock=clock,
+                outage=self._outage,
+                pulse=self._pulse,
+                random=chance,
+            )
         self._processor = Processor(
             broker,
             runner=self._runner,
@@ -230,7 +249,12 @@ class Server(Service):
             pulse=self._pulse,
             pauses=pauses,
             random=chance,
+            limiter=self._limiter,
         )
+        if self._limiter is not None and watched is not None:
+            watched.on_gone = self._limiter.ended
+            self._limiter.on_ready = self._processor.wake
+            self._limiter.on_place_free = self._processor.place_free
         pauses.on_resumed = self._processor.queue_resumed
         self._runner.on_slot_free = settlement.on_settled = self._processor.wake
         self._heartbeater = Heartbeater(
@@ -293,6 +317,8 @@ class Server(Service):
         ]
         if self._aggregator is not None:
             self._until_draining.append(ticker("aggregator", self._aggregator.tick, timing.aggregate))
+        if self._limiter is not None:
+            self._until_draining.append(ticker("limiter", self._limiter.tick, timing.lines))
         self._until_drained = [
             ticker("recoverer", recoverer.tick, timing.recover),
             ticker("syncer", self._syncer.tick, timing.sync, at_once=False),

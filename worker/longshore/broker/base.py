@@ -26,6 +26,7 @@ from longshore.protocol.notices import Notice
 
 if TYPE_CHECKING:
     from longshore.broker.groups_base import GroupStore
+    from longshore.broker.permits_base import Permits
     from longshore.broker.watches_base import Watches
 
 
@@ -166,6 +167,10 @@ class Broker(Protocol):
     @property
     def watches(self) -> Watches:
         """Waiting for tasks, in the same Redis."""
+
+    @property
+    def permits(self) -> Permits:
+        """Permits within limits, of the same Redis."""
 
     # -- producers ---------------------------------------------------------------------------------------------------
 

@@ -111,9 +111,12 @@ class RedisPermits:
         )
         return await self._taken(queue, reply, ends_s, now, again_us, declared, starts)
 
-    async def lines(self, queue: str) -> Collection[str]:
-        [names] = await self._connection.run([("SMEMBERS", keys.lines(queue))])
-        return [name.decode(errors="replace") for name in names]
+    async def lines(self, queues: Sequence[str]) -> dict[str, Collection[str] | InvalidData]:
+        replies = await self._connection.run_each([("SMEMBERS", keys.lines(queue)) for queue in queues])
+        return {
+            queue: reply if isinstance(reply, InvalidData) else [name.decode(errors="replace") for name in reply]
+            for queue, reply in zip(queues, replies, strict=True)
+        }
 
     async def _taken(
         self,

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, Protocol
 
 from longshore.broker.base import Dequeued, Leased
+from longshore.errors import InvalidData
 from longshore.policy.limits import Limit
 
 
@@ -73,5 +74,5 @@ class Permits(Protocol):
     async def dequeue_within(self, queue: str, *, limit: Limit, most: int, now: datetime, asker: Asker) -> Taken:
         """``Broker.dequeue`` for a queue that has a limit: takes only what may begin."""
 
-    async def lines(self, queue: str) -> Collection[str]:
-        """Names of the limits that tasks of the queue wait for."""
+    async def lines(self, queues: Sequence[str]) -> dict[str, Collection[str] | InvalidData]:
+        """For each queue, names of the limits that tasks wait for; or that the key is of another type."""

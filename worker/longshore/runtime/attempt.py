@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -143,3 +143,15 @@ class InFlight:
         for attempt in self._attempts.values():
             queues[attempt.message.queue].append(attempt)
         return queues
+
+
+class WatchedInFlight(InFlight):
+    """Tells of each attempt that is over. For servers with limits; others save the call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_gone: Callable[[Attempt], None] = lambda attempt: None  # its task left active, or is not ours any more
+
+    def discard(self, attempt: Attempt) -> None:
+        super().discard(attempt)
+        self.on_gone(attempt)

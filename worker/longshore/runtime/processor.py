@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from random import Random
 
 from longshore.broker.base import Broker, Dequeued
+from longshore.broker.permits_base import Permitted, Taken
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.policy.queues import strict_order, weighted_order
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import InFlight
+from longshore.runtime.limiter import Limiter
+from longshore.runtime.line import Line
 from longshore.runtime.outage import Outage, backoff_s
 from longshore.runtime.pauses import Pauses
 from longshore.runtime.pulse import Pulse
@@ -48,7 +51,9 @@ class Processor:
         pulse: Pulse,
         pauses: Pauses,
         random: Random,
+        limiter: Limiter | None = None,
     ) -> None:
+        """``limiter``: None when nothing is limited."""
         self._runner = runner
         self._queues = queues
         self._strict = strict_order(queues) if strict_priority else None
@@ -66,6 +71,8 @@ class Processor:
         self._stopping = asyncio.Event()
         self._paused = False
         self._failures = 0
+        self._limiter = limiter
+        self._line_was_last = False
         by_priority = strict_order(queues)
         self._watches = {
             queue: QueueWatch(
@@ -87,11 +94,15 @@ class Processor:
         try:
             while not self._stopping.is_set():
                 order = self._ready_queues() if self._free > 0 else []
-                if not order:
+                lines = self._limiter.ready_lines() if self._limiter is not None and self._free > 0 else []
+                if not order and not lines:
                     await self._wake.wait()
                     self._wake.clear()
                     continue
-                await self._take_from(order)
+                if lines:
+                    await self._take_from_lines(lines, alone=not order)
+                if order:
+                    await self._take_from(order)
         finally:
             for watch in watching:
                 watch.cancel()
@@ -121,9 +132,14 @@ class Processor:
                 return
             watch = self._watches[queue]
             self._runner.taking = True
+            starts: list[Permitted] = []
+            limited_s: float | None = None
             try:
                 with self._pulse.working("processor"):
-                    taken = await self._acknowledger.take(queue, limit=limit, lease=self._timing.lease)
+                    if self._limiter is None:
+                        taken = await self._take(queue, limit)
+                    else:
+                        taken, starts, limited_s = await self._take_within(self._limiter, queue, limit)
             except BrokerUnavailable as error:
                 self._outage.failed(f"queue {queue}", error)
                 await self._back_off()
@@ -140,11 +156,74 @@ class Processor:
                 self._runner.taking = False
             self._failures = 0
             self._outage.succeeded(f"queue {queue}")
-            self._take_in(queue, taken)
+            if self._limiter is None:
+                self._take_in(queue, taken)
+            else:
+                self._tell_unreadable(queue, taken)
+                await self._take_in_within(self._limiter, queue, starts)
             self._runner.taken()
             if len(taken.leased) + len(taken.unreadable) >= limit:
                 return  # it may have more, so who is next is drawn, or by strict priority begun, anew
-            watch.emptied(found=bool(taken.leased), paused=taken.paused)
+            watch.emptied(found=bool(taken.leased), paused=taken.paused, limited_s=limited_s)
+
+    async def _take(self, queue: str, limit: int) -> Dequeued:
+        return await self._acknowledger.take(queue, limit=limit, lease=self._timing.lease)
+
+    async def _take_within(
+        self, limiter: Limiter, queue: str, limit: int
+    ) -> tuple[Dequeued, list[Permitted], float | None]:
+        """What was taken, when each may begin as far as the queue's limit goes, and how long not to ask again."""
+        if not limiter.limits_queue(queue):
+            taken = await self._take(queue, limit)
+            return taken, [Permitted(leased, 0.0) for leased in taken.leased], None
+        found = await limiter.dequeue(queue, most=limit)
+        return found.tasks, _permitted(found), limiter.pause_s(queue, found)
+
+    async def _take_from_lines(self, lines: list[Line], *, alone: bool) -> None:
+        """``alone``: no queue is ready. When some is, half the slots are for it, and a single one every other time."""
+        assert self._limiter is not None
+        free = self._free
+        if not alone and free == 1 and self._line_was_last:
+            self._line_was_last = False
+            return
+        self._line_was_last = True
+        share = free if alone else max(1, free // 2)
+        for line in lines:
+            most = min(share, self._free, self._batch)
+            if most <= 0 or self._stopping.is_set():
+                return
+            try:
+                self._runner.taking = True
+                with self._pulse.working("processor"):
+                    found = await self._limiter.take_from(line, most=most)
+            except BrokerUnavailable as error:
+                self._outage.failed(f"queue {line.queue}", error)
+                await self._back_off()
+                return
+            except LongshoreError as error:
+                self._outage.refused(f"queue {line.queue}", error)
+                continue
+            except Exception:
+                _logger.exception("Tasks could not be taken", extra={"action": "dequeue_failed", "queue": line.queue})
+                await self._back_off()
+                return
+            finally:
+                self._runner.taking = False
+            self._failures = 0
+            self._outage.succeeded(f"queue {line.queue}")
+            self._tell_unreadable(line.queue, found.tasks)
+            await self._take_in_within(self._limiter, line.queue, _permitted(found), of=line)
+            self._runner.taken()
+            share -= len(found.tasks.leased)
+
+    async def _take_in_within(
+        self, limiter: Limiter, queue: str, tasks: list[Permitted], *, of: Line | None = None
+    ) -> None:
+        self._runner.taking = True  # for as long as permits are asked for
+        try:
+            await limiter.take_in(queue, tasks, of=of)
+        finally:
+            self._runner.taking = False
 
     async def _back_off(self) -> None:
         self._failures += 1
@@ -154,6 +233,13 @@ class Processor:
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
     def _take_in(self, queue: str, taken: Dequeued) -> None:
+        self._tell_unreadable(queue, taken)
+        handle = self._runner.give_back if self._stopping.is_set() else self._runner.begin
+        now = self._clock()
+        for leased in taken.leased:
+            handle(leased, now=now)
+
+    def _tell_unreadable(self, queue: str, taken: Dequeued) -> None:
         for unreadable in taken.unreadable:
             _logger.error(
                 "A task could not be read and was set aside",
@@ -164,10 +250,6 @@ class Processor:
                     "error": unreadable.problem,
                 },
             )
-        handle = self._runner.give_back if self._stopping.is_set() else self._runner.begin
-        now = self._clock()
-        for leased in taken.leased:
-            handle(leased, now=now)
 
     def wake(self) -> None:
         """A slot is free, or fewer outcomes are on their way."""
@@ -182,6 +264,10 @@ class Processor:
         self._paused = False
         self._wake.set()
 
+    def place_free(self, queue: str) -> None:
+        """A task of a queue with a limit has ended, so that another may begin."""
+        self._watches[queue].place_free()
+
     def queue_resumed(self, queue: str) -> None:
         """A queue, maybe one of this server's, is not paused any more."""
         if queue in self._watches:
@@ -190,4 +276,10 @@ class Processor:
     def stop(self) -> None:
         """Take nothing more; what a dequeue under way still brings is put back. Idempotent."""
         self._stopping.set()
+        if self._limiter is not None:
+            self._limiter.stop()
         self._wake.set()
+
+
+def _permitted(found: Taken) -> list[Permitted]:
+    return [Permitted(*one) for one in zip(found.tasks.leased, found.after_s, strict=True)]

@@ -54,22 +54,34 @@ class QueueWatch:
         self._may_park = True
         self._paused = False
         self._resumed = asyncio.Event()
+        self._limited_s: float | None = None
+        self._place_free = asyncio.Event()
         self._fruitless = 0
         self._failures = 0
         self._armed = asyncio.Event()
 
-    def emptied(self, *, found: bool, may_park: bool = True, paused: bool = False) -> None:
-        """A dequeue left nothing behind. ``found``: it brought something; ``may_park``: False when Redis refused it."""
+    def emptied(
+        self, *, found: bool, may_park: bool = True, paused: bool = False, limited_s: float | None = None
+    ) -> None:
+        """A dequeue left nothing behind. ``found``: it brought something; ``may_park``: False when Redis refused it.
+
+        ``limited_s``: it left tasks behind that must not begin yet; how long not to ask, unless a place gets free.
+        """
         self.ready = False
         self._fruitless = 0 if found else self._fruitless + 1
         self._may_park = may_park
         self._paused = paused
+        self._limited_s = limited_s
         self._resumed.clear()
         self._armed.set()
 
     def resumed(self) -> None:
         """The queue is not paused any more."""
         self._resumed.set()
+
+    def place_free(self) -> None:
+        """One of the tasks that a limit counts has ended."""
+        self._place_free.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -82,6 +94,11 @@ class QueueWatch:
             self._on_ready()
 
     async def _wait_for_work(self) -> bool:
+        if self._limited_s is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._place_free.wait(), self._limited_s)
+            self._place_free.clear()
+            return True
         if self._paused and self._pauses.hears:
             await self._pauses.found(self._queue)
             with contextlib.suppress(TimeoutError):

@@ -72,8 +72,11 @@ class Runner:
         """Handlers whose code has not ended."""
         return len(self._running)
 
-    def begin(self, leased: Leased, *, now: datetime) -> None:
-        """Run the handler of a task that was just taken. At once and without waiting."""
+    def begin(self, leased: Leased, *, now: datetime, after_s: float = 0.0) -> None:
+        """Run the handler of a task that was just taken. At once and without waiting.
+
+        ``after_s``: the handler begins only so many seconds from now; the slot is taken from now on.
+        """
         try:
             handler = self._find_handler(leased.message.type)
         except HandlerNotFound as error:
@@ -88,7 +91,8 @@ class Runner:
             self._idle.clear()
             self._on_load()
         self._running.add(attempt)
-        attempt.task = self._loop.create_task(self._run(attempt, handler, monotonic()))
+        run = self._run_after(after_s, attempt, handler) if after_s else self._run(attempt, handler, monotonic())
+        attempt.task = self._loop.create_task(run)
         self._deadlines.watch()
         if self._early:
             self._cancel_early(attempt)
@@ -103,6 +107,10 @@ class Runner:
         attempt = Attempt(leased, now=now, broker=self._broker, loop=self._loop, is_async=is_async, state=self.state)
         self._in_flight.add(attempt)
         return attempt
+
+    async def _run_after(self, seconds: float, attempt: Attempt, handler: Handler) -> None:
+        await asyncio.sleep(seconds)  # not interrupted: it is short, and what interrupts is seen after it
+        await self._run(attempt, handler, monotonic())
 
     async def _run(self, attempt: Attempt, handler: Handler, taken_at: float) -> None:
         attempt.stepped = True

@@ -44,6 +44,10 @@ class Timing:
     error_callback: timedelta = timedelta(seconds=10)  # for one error callback to end
     settle_at_stop: timedelta = timedelta(seconds=3)  # for the last dequeue, and the last acknowledgements, at the end
     clear_at_stop: timedelta = timedelta(seconds=2)  # for removing a stopped server's keys
+    permit_horizon: timedelta = timedelta(milliseconds=250)  # how far ahead a limit gives starts; they hold a slot then
+    permit_poll: timedelta = timedelta(milliseconds=250)  # while tasks wait for others to end, on whatever server
+    permit_grace: timedelta = timedelta(seconds=15)  # a cut-off worker sees its lease end within a beat, and ends tasks
+    lines: timedelta = timedelta(seconds=10)  # between two looks whether tasks wait for limits without our knowing
     backoff: timedelta = timedelta(seconds=2)  # longest pause between attempts while Redis is away
     stuck: timedelta = timedelta(seconds=60)  # a duty busy with one step for longer is not alive
     loop_blocked: timedelta = timedelta(seconds=5)  # an event loop that stands still for longer is told of
