@@ -1,0 +1,102 @@
+"""Many tasks in one call: what stands for a task, and that each is stored or refused on its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import redis
+
+from longshore import Client, DuplicateTask, InvalidOption, Task, TaskIDConflict, TaskInfo, WrongType
+from longshore.protocol import codec, keys
+from longshore.testing import read_keyspace
+
+
+@pytest_asyncio.fixture
+async def client(redis_url: str) -> AsyncIterator[Client]:
+    async with Client(redis_url, retry_for=0) as client:
+        yield client
+
+
+async def test_a_task_may_be_given_in_several_ways(client: Client, redis_client: redis.Redis) -> None:
+    results = await client.enqueue_many(
+        [Task("a", 1, queue="low"), "b", ("c",), ("d", {"x": 1}), ("e", None, {"queue": "low", "max_retry": 0})],
+        max_retry=7,
+    )
+    assert [(r.type, r.payload, r.queue) for r in results if isinstance(r, TaskInfo)] == [
+        ("a", b"1", "low"),
+        ("b", b"", "default"),
+        ("c", b"", "default"),
+        ("d", b'{"x":1}', "default"),
+        ("e", b"", "low"),
+    ]
+    stored = [codec.decode_task(redis_client.hget(keys.task(r.queue, r.id), "msg")) for r in results]  # type: ignore[union-attr,arg-type]
+    assert [message.max_retry for message in stored] == [7] * 5  # the call's option wins
+
+
+async def test_each_is_stored_or_refused_on_its_own(client: Client, redis_client: redis.Redis) -> None:
+    redis_client.set(keys.scheduled("broken"), "text")
+    results = await client.enqueue_many(
+        [
+            ("a", 1, {"unique_for": 60}),
+            ("a", 1, {"unique_for": 60}),
+            ("b", None, {"task_id": "x", "group": "g"}),
+            ("c", None, {"task_id": "x", "unique_for": 60}),
+            ("d", object()),
+            ("", 1),
+            ("e", 1, {"retries": 3}),
+            ("f", 1, {"queue": "broken", "process_in": 60}),
+            ("g", 1, ["not options"]),  # type: ignore[list-item]
+            7,  # type: ignore[list-item]
+            "h",
+        ]
+    )
+    assert [type(result) for result in results] == [
+        *(TaskInfo, DuplicateTask, TaskInfo, TaskIDConflict, InvalidOption, InvalidOption, InvalidOption, WrongType),
+        *(InvalidOption, InvalidOption, TaskInfo),
+    ]
+    assert not redis_client.exists(keys.unique("default", "c", None))  # an id conflict leaves no lock behind
+    assert len(redis_client.keys(keys.task("*", "*"))) == 3
+
+
+async def test_an_option_for_all_that_cannot_be_used_is_raised_and_nothing_is_sent(
+    client: Client, redis_client: redis.Redis
+) -> None:
+    with pytest.raises(InvalidOption, match="max_retry: must not be negative"):
+        await client.enqueue_many(["a"], max_retry=-1)
+    assert read_keyspace(redis_client) == {}
+
+
+async def test_the_tasks_may_come_from_a_generator_without_being_held_all_at_once(
+    client: Client, redis_client: redis.Redis
+) -> None:
+    stored: list[int] = []
+
+    def tasks() -> Iterator[Any]:
+        for number in range(2500):
+            if number % 1000 == 0:
+                stored.append(redis_client.llen(keys.pending("default")))
+            yield "t", number
+
+    assert len(await client.enqueue_many(tasks())) == 2500
+    assert stored == [0, 1000, 2000]
+
+
+async def test_the_queue_is_registered_at_every_call_even_if_somebody_has_removed_it(
+    client: Client, redis_client: redis.Redis
+) -> None:
+    for _ in range(2):
+        await client.enqueue_many(["t"], queue="mail")
+        await client.enqueue("t", queue="mail")
+        assert redis_client.srem(keys.QUEUES, "mail") == 1
+    await client.enqueue("t", queue="mail")
+    assert redis_client.smembers(keys.QUEUES) == {b"mail"}
+
+
+async def test_tasks_of_several_queues_and_routes_keep_their_order(client: Client, redis_client: redis.Redis) -> None:
+    results = await client.enqueue_many(("t", number, {"queue": "ab"[number % 2]}) for number in range(10))
+    for name, expected in (("a", results[::2]), ("b", results[1::2])):
+        waiting = [task_id.decode() for task_id in redis_client.lrange(keys.pending(name), 0, -1)]
+        assert waiting[::-1] == [result.id for result in expected if isinstance(result, TaskInfo)]
