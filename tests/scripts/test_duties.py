@@ -240,3 +240,13 @@ async def test_a_history_of_another_type_costs_its_own_events_only(
         keys.scheduler_history("e1"): b"text",
         keys.scheduler_history("e2"): {codec.encode_enqueue_event(event): float(_NOW_S)},
     }
+
+
+async def test_many_abandoned_tasks_are_found_among_more(broker: RedisBroker, redis_client: redis.Redis) -> None:
+    old = [(new_message(id=f"old{number}"), _NOW_S - 100 + number) for number in range(20)]
+    live = [(new_message(id=f"live{number}"), _NOW_S + 1) for number in range(20)]
+    before = queue_content(active=[*old, *live])
+    seed_keyspace(redis_client, before)
+    redis_client.zadd(keys.lease("default"), {"nobody's": 1})
+    assert await broker.lease_expired("default", cutoff=_NOW) == [message for message, _ in old]
+    assert read_keyspace(redis_client) == before

@@ -252,3 +252,17 @@ async def test_a_retention_beyond_the_calendar_is_kept_and_stops_no_other_outcom
     seconds = timedelta.max // timedelta(seconds=1)
     assert redis_client.zscore(keys.completed("default"), kept.id) == _NOW_S + seconds
     assert redis_client.llen(keys.active("default")) == 0
+
+
+@pytest.mark.parametrize("length", [10, 300, 5000])
+async def test_a_task_is_found_wherever_it_lies_among_the_active_ones(
+    broker: RedisBroker, redis_client: redis.Redis, length: int
+) -> None:
+    ids = [f"{number:04}" for number in range(length)]
+    redis_client.rpush(keys.active("default"), *ids)
+    # next to both ends, in the middle, an unknown one in between, and again near the other end
+    wanted = ["0000", ids[-1], ids[length // 2], "gone", "0002", ids[-3]]
+    outcomes = [Done(message=new_message(id=task_id)) for task_id in wanted]
+    assert await broker.settle("default", outcomes, now=_NOW) == [task_id != "gone" for task_id in wanted]
+    left = [task_id.encode() for task_id in ids if task_id not in wanted]
+    assert redis_client.lrange(keys.active("default"), 0, -1) == left

@@ -27,7 +27,7 @@ redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it 
 local failures, refused = 0, {}
 for i = 8, #ARGV, 2 do
   local id = ARGV[i]
-  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+  if leave_active(KEYS[1], id) then
     redis.call("ZREM", KEYS[2], id)
     redis.call("ZADD", KEYS[3], ARGV[3], id)
     redis.call("HSET", ARGV[1] .. id, "msg", ARGV[i + 1], "state", "archived")

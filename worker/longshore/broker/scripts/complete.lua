@@ -21,7 +21,7 @@ redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it 
 local count, refused = 0, {}
 for i = 4, #ARGV, 6 do
   local id = ARGV[i]
-  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+  if leave_active(KEYS[1], id) then
     redis.call("ZREM", KEYS[2], id)
     redis.call("ZADD", KEYS[3], ARGV[i + 2], id)
     local key = ARGV[1] .. id

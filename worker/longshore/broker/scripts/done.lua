@@ -15,8 +15,7 @@
 local owned, keys, refused = {}, {}, {}
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
-  -- from the tail: tasks that were taken first tend to end first
-  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+  if leave_active(KEYS[1], id) then
     owned[#owned + 1] = id
     keys[#keys + 1] = ARGV[1] .. id
     local lock = ARGV[i + 1]

@@ -17,8 +17,18 @@ local function add(id)
   reply[#reply + 1] = id
   reply[#reply + 1] = type(msg) == "string" and msg -- false for a key of another type as well
 end
+-- Looking for each in a long list would take the list's length each time; for many, the list is read once instead. A few
+-- are looked for from the tail: what was taken long ago is there.
+local active
+if #ids > 8 then
+  active = {}
+  for _, id in ipairs(redis.call("LRANGE", KEYS[2], 0, -1)) do
+    active[id] = true
+  end
+end
 for i = 1, #ids do
-  if redis.call("LPOS", KEYS[2], ids[i]) then
+  local is_active = active and active[ids[i]] or not active and redis.call("LPOS", KEYS[2], ids[i], "RANK", -1)
+  if is_active then
     add(ids[i])
   else
     redis.call("ZREM", KEYS[1], ids[i])

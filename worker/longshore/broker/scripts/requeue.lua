@@ -16,7 +16,7 @@ local refused = {}
 -- the list's tail is taken first, so the first one is pushed last
 for i = #ARGV, 3, -1 do
   local id = ARGV[i]
-  if redis.call("LREM", KEYS[1], -1, id) == 1 then
+  if leave_active(KEYS[1], id) then
     redis.call("ZREM", KEYS[2], id)
     redis.call("RPUSH", KEYS[3], id)
     redis.call("HSET", ARGV[1] .. id, "state", "pending", "pending_since", ARGV[2])
