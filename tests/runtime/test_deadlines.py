@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import redis
 
@@ -114,7 +116,8 @@ async def test_a_slot_is_used_again_only_when_the_handler_has_ended(
     async def following(ctx: Context) -> None:
         started.append(ctx.task_id)
 
-    async with Client(redis_url) as producer, serving(app, redis_url, concurrency=1):
+    address = ("127.0.0.1", 0)
+    async with Client(redis_url) as producer, serving(app, redis_url, concurrency=1, health_address=address) as server:
         deaf_id = (await producer.enqueue("deaf", timeout=1)).message.id
         await until(lambda: state(redis_client, deaf_id) == "active")
         next_id = (await producer.enqueue("next")).message.id
@@ -122,12 +125,51 @@ async def test_a_slot_is_used_again_only_when_the_handler_has_ended(
         await until(lambda: state(redis_client, deaf_id) == "retry")
         await asyncio.sleep(0.3)
         assert state(redis_client, next_id) == "pending"
+        assert (server.running, server.stuck) == (1, 1)
+        assert await _ready(server.health_port) == "ok; handlers that do not end: 1"
         release.set()
         await until(lambda: started == [next_id])
+        await until(lambda: (server.running, server.stuck) == (0, 0))
+        assert await _ready(server.health_port) == "ok"
     assert [r.action for r in caplog.records if getattr(r, "action", "").startswith("handler_")] == [
         "handler_stuck",
         "handler_ended_late",
     ]
+
+
+async def _ready(port: int | None) -> str:
+    """What the readiness probe says."""
+    assert port is not None
+    async with httpx.AsyncClient() as http:
+        return (await http.get(f"http://127.0.0.1:{port}/readyz")).text.strip()
+
+
+async def test_an_async_handler_that_will_not_end_keeps_its_slot_until_it_does(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    release = asyncio.Event()
+    started: list[str] = []
+
+    @app.task("deaf")
+    async def deaf() -> None:
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    @app.task("next")
+    async def following(ctx: Context) -> None:
+        started.append(ctx.task_id)
+
+    async with Client(redis_url) as producer, serving(app, redis_url, concurrency=1) as server:
+        deaf_id = (await producer.enqueue("deaf", timeout=1)).message.id
+        await until(lambda: state(redis_client, deaf_id) == "retry")
+        next_id = (await producer.enqueue("next")).message.id
+        await asyncio.sleep(0.3)
+        assert (started, server.stuck) == ([], 1)
+        release.set()
+        await until(lambda: started == [next_id])
+        assert server.stuck == 0
 
 
 async def test_a_thread_can_see_that_it_shall_end(redis_url: str, redis_client: redis.Redis) -> None:

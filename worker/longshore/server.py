@@ -139,6 +139,11 @@ class Server(Service):
         """Handlers that run now."""
         return self._runner.running if self._main is not None else 0
 
+    @property
+    def stuck(self) -> int:
+        """Handlers among them that were told to end, were given up, and go on. Each keeps its slot."""
+        return self._runner.stuck if self._main is not None else 0
+
     def shutdown(self) -> None:
         """Begin to shut down, gracefully; the second call puts everything back at once."""
         if self._stop.is_set():
@@ -475,9 +480,9 @@ class Server(Service):
         _logger.info("Worker server stopped", extra={"action": "server_stopped", "server_id": self._server_id})
 
     def _state(self) -> str:
-        if self._stop.is_set():
-            return "draining"
-        return "paused" if self._paused else "ok"
+        state = "draining" if self._stop.is_set() else "paused" if self._paused else "ok"
+        stuck = self.stuck
+        return f"{state}; handlers that do not end: {stuck}" if stuck else state
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -38,14 +38,14 @@ def failure_from(failed: FailedAttempt, *, policy: FailurePolicy) -> Failure:
     error = failed.error
     signal = _signal_in(error)
     if isinstance(signal, RevokeTask):
-        return Failure(error=_text(error), weight=Weight.REVOKED)
+        return Failure(error=text_of(error), weight=Weight.REVOKED)
     if isinstance(signal, SkipRetry):
-        return Failure(error=_text(error), weight=Weight.FINAL)
+        return Failure(error=text_of(error), weight=Weight.FINAL)
     decision = None if policy.retry is None else _decision(failed, policy.retry)
     if decision is None:
         weight = Weight.FAILURE if _is_failure(error, policy) else Weight.POSTPONED
-        return Failure(error=_text(error), weight=weight, delay=_delay(failed, policy))
-    return Failure(error=_text(error), weight=_weight(decision), delay=decision.after, reason=decision.reason)
+        return Failure(error=text_of(error), weight=weight, delay=_delay(failed, policy))
+    return Failure(error=text_of(error), weight=_weight(decision), delay=decision.after, reason=decision.reason)
 
 
 def failed_attempt(message: TaskMessage, error: BaseException, *, chance: float) -> FailedAttempt:
@@ -84,7 +84,8 @@ def _signal_in(error: BaseException) -> HandlerSignal | None:
     return None
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What a task keeps of an error, whatever its ``__str__`` does."""
     if isinstance(error, asyncio.CancelledError):
         return "CancelledError: the handler cancelled itself"
     try:

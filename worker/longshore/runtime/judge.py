@@ -25,7 +25,7 @@ from longshore.policy.failure_policy import FailurePolicy
 from longshore.policy.retry import Step, decide, storable, told
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
-from longshore.runtime.ending import failed_attempt, failure_from, outcome_for
+from longshore.runtime.ending import failed_attempt, failure_from, outcome_for, text_of
 from longshore.runtime.error_callbacks import ErrorCallbacks
 from longshore.runtime.timing import Clock
 from longshore.task import encode_payload
@@ -138,7 +138,7 @@ def _encoded(attempt: Attempt, result: Any) -> bytes | None:
     try:
         return encode_payload(result)
     except BaseException as error:  # the work is done: a result nobody can store is no reason to do it again
-        report("A task's result cannot be stored", "result_unusable", attempt, logging.ERROR, error=str(error))
+        report("A task's result cannot be stored", "result_unusable", attempt, logging.ERROR, error=text_of(error))
         return None
 
 

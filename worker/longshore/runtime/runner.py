@@ -72,6 +72,11 @@ class Runner:
         """Handlers whose code has not ended."""
         return len(self._running)
 
+    @property
+    def stuck(self) -> int:
+        """Handlers that were given up and go on: each keeps its slot until its code has ended."""
+        return sum(attempt.answered for attempt in self._running)
+
     def begin(self, leased: Leased, *, now: datetime, after_s: float = 0.0) -> None:
         """Run the handler of a task that was just taken. At once and without waiting.
 

@@ -106,7 +106,7 @@ class Service(ABC):
 
     @abstractmethod
     def _state(self) -> str:
-        """One word for what it does now, for people who ask the readiness probe."""
+        """A word or two for what it does now, for people who ask the readiness probe."""
 
     async def _live(self) -> None:
         try:
