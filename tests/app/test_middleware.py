@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
 import pytest
 import redis
 
-from longshore import App, CallNext, Client, Context, InvalidOption, Middleware, SkipRetry
+from longshore import App, CallNext, Client, Context, InvalidOption, Middleware, SkipRetry, log_attempts
 from longshore.middleware import compose
 from longshore.protocol import keys
 from runtime.harness import containers, message, quick, serving, state, until
@@ -236,3 +237,21 @@ async def _call(app: App, kind: str) -> None:
     async def nothing(ctx: Any) -> None: ...
 
     await around("a context", nothing)  # type: ignore[arg-type]
+
+
+async def test_attempts_can_be_logged(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="longshore.task")
+    app = App(middleware=[log_attempts])
+    app.task("fine")(lambda: None)
+    app.task("bad")(lambda: 1 / 0)
+    fine = await run(app, redis_url, redis_client, "fine")
+    bad = await run(app, redis_url, redis_client, "bad")
+    records = [record for record in caplog.records if record.name == "longshore.task"]
+    assert [(record.action, record.task_id, record.task_type, record.retried) for record in records] == [
+        ("task_started", fine, "fine", 0),
+        ("task_succeeded", fine, "fine", 0),
+        ("task_started", bad, "bad", 0),
+    ]
+    assert records[1].seconds >= 0

@@ -59,6 +59,7 @@ PUBLIC = {
     "WrongState": "the task's state does not allow that",
     "WrongType": "a key holds another Redis type",
     "lifespan": "runs handlers inside a web service",
+    "log_attempts": "a middleware that logs starts and successes",
     "run": "runs handlers until a signal",
 }
 

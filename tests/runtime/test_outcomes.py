@@ -188,10 +188,30 @@ def _not_unicode() -> NoReturn:
     raise ValueError("caf\udce9")
 
 
+def _generator_exit() -> NoReturn:
+    raise GeneratorExit
+
+
+def _group() -> NoReturn:
+    raise ExceptionGroup("two at once", [ValueError("one"), OSError("another")])
+
+
+def _base_group() -> NoReturn:
+    raise BaseExceptionGroup("worse", [KeyboardInterrupt(), SystemExit(1)])
+
+
+def _recursion() -> NoReturn:
+    _recursion()
+
+
 @pytest.mark.parametrize("in_thread", [False, True], ids=["async", "thread"])
 @pytest.mark.parametrize(
     ("misbehave", "text"),
     [
+        (_generator_exit, "GeneratorExit"),
+        (_group, "ExceptionGroup: two at once (2 sub-exceptions)"),
+        (_base_group, "BaseExceptionGroup: worse (2 sub-exceptions)"),
+        (_recursion, "RecursionError: maximum recursion depth exceeded"),
         (_exit, "3"),
         (_interrupt, "KeyboardInterrupt"),
         (_stop_iteration, "StopIteration"),

@@ -1,6 +1,7 @@
 """Longshore: background jobs on Redis, in Asynq's own protocol."""
 
 from longshore.app import App
+from longshore.attempt_log import log_attempts
 from longshore.blocking import run
 from longshore.broker.base import RedisSettings
 from longshore.client import Client
@@ -110,5 +111,6 @@ __all__ = [
     "WrongState",
     "WrongType",
     "lifespan",
+    "log_attempts",
     "run",
 ]

@@ -134,9 +134,9 @@ class Runner:
                 result = await handler.function(*args, **kwargs)
             else:
                 result = await self._call_plain(attempt, handler, Context(attempt))
-        except GeneratorExit:
-            raise
         except BaseException as raised:  # also SystemExit: a handler does not end the worker
+            if isinstance(raised, GeneratorExit) and not self._loop.is_running():
+                raise  # what is left of a loop that has ended is being cleared away
             error = raised
         self._ended(attempt, result, error)
 
