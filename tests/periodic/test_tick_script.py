@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from longshore.broker.base import RedisSettings
-from longshore.broker.connection import RedisConnection
 from longshore.broker.periodic import RedisPeriodicStore
 from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResult
+from longshore.broker.topology import open_redis
 from longshore.errors import InvalidData, WrongType
 from longshore.protocol import codec
 from longshore.protocol.messages import TaskMessage
@@ -39,7 +39,7 @@ MESSAGE = TaskMessage(type="report:daily", id=TASK_ID, queue="default", timeout=
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[RedisPeriodicStore]:
-    connection = RedisConnection(RedisSettings(url=redis_url))
+    connection = open_redis(RedisSettings(url=redis_url))
     yield RedisPeriodicStore(connection)
     await connection.aclose()
 
