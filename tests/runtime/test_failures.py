@@ -147,7 +147,7 @@ async def _abandoned(url: str, client: redis.Redis, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("app", "retried"),
     [
-        (App(), 1),
+        (App(retry_delay=lambda n, error: 3600), 1),  # at once, it would run, and fail for want of a handler
         (App(is_failure=lambda error: not isinstance(error, LeaseExpired), retry_delay=lambda n, error: 3600), 0),
         (App(retry=RetryPolicy(delay=3600, uncounted_for=(LeaseExpired,))), 0),
     ],
