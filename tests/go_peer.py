@@ -50,9 +50,9 @@ class GoPeer:
         return [json.loads(line) for line in output.splitlines()]
 
     @contextmanager
-    def server(self, port: int, *, queues: str = "default", concurrency: int = 10) -> Iterator[IO[str]]:
+    def server(self, port: int, *, queues: str = "default", concurrency: int = 10, **options: Any) -> Iterator[IO[str]]:
         """A running Asynq server; its output has one JSON line for each task it started."""
-        command = [str(self.binary), "serve", *_flags(port, {"queues": queues, "concurrency": concurrency})]
+        command = [str(self.binary), "serve", *_flags(port, {"queues": queues, "concurrency": concurrency} | options)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -95,7 +95,7 @@ def build_program(source: Path, directory: Path) -> Path:
 def _flags(port: int | None, options: dict[str, Any]) -> list[str]:
     flags = ["--redis", f"127.0.0.1:{port}"]
     for name, value in options.items():
-        flags += [f"--{name}", str(value)]
+        flags += [f"--{name.replace('_', '-')}", str(value)]
     return flags
 
 

@@ -131,6 +131,10 @@ func carryOut(r *rdb.RDB, op operation) (string, error) {
 		return "", r.DeleteTask(op.Queue, op.ID)
 	case "run all", "archive all", "delete all":
 		return "", allAtOnce(r, op)
+	case "take group":
+		return r.AggregationCheck(op.Queue, op.Group, time.Unix(0, op.NowNS), time.Second, 0, 0)
+	case "reclaim groups":
+		return "", r.ReclaimStaleAggregationSets(op.Queue)
 	case "pause":
 		return "", r.Pause(op.Queue)
 	case "unpause":

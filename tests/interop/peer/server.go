@@ -20,19 +20,26 @@ func serve(arguments []string) error {
 	address := flags.String("redis", "127.0.0.1:6379", "host:port")
 	queues := flags.String("queues", "default", "queues, comma-separated")
 	concurrency := flags.Int("concurrency", 10, "worker slots")
+	groupSize := flags.Int("group-max-size", 0, "aggregate groups of so many tasks; 0: aggregate nothing")
 	_ = flags.Parse(arguments)
 
 	priorities := map[string]int{}
 	for _, queue := range strings.Split(*queues, ",") {
 		priorities[queue] = 1
 	}
-	server := asynq.NewServer(asynq.RedisClientOpt{Addr: *address}, asynq.Config{
+	config := asynq.Config{
 		Concurrency:     *concurrency,
 		Queues:          priorities,
 		LogLevel:        asynq.FatalLevel,
 		RetryDelayFunc:  func(int, error, *asynq.Task) time.Duration { return time.Minute },
 		ShutdownTimeout: time.Second,
-	})
+	}
+	if *groupSize > 0 {
+		config.GroupAggregator = asynq.GroupAggregatorFunc(merge)
+		config.GroupMaxSize = *groupSize
+		config.GroupGracePeriod = time.Second // it looks as often as that
+	}
+	server := asynq.NewServer(asynq.RedisClientOpt{Addr: *address}, config)
 	var output sync.Mutex
 	err := server.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
