@@ -47,6 +47,7 @@ PUBLIC = {
     "Server": "runs handlers, embedded",
     "ServerSnapshot": "what an inspector saw of a worker server",
     "SkipRetry": "raised to archive a task",
+    "SyncClient": "enqueues, without an event loop",
     "Task": "what to enqueue",
     "TaskCancelled": "somebody cancelled it",
     "TaskFailed": "a task that was waited for failed for good",

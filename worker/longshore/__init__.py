@@ -54,6 +54,7 @@ from longshore.protocol.snapshots import (
 )
 from longshore.protocol.states import TaskState
 from longshore.server import Server
+from longshore.sync_client import SyncClient
 from longshore.task import NO_TIMEOUT, Task
 
 __all__ = [
@@ -99,6 +100,7 @@ __all__ = [
     "Server",
     "ServerSnapshot",
     "SkipRetry",
+    "SyncClient",
     "Task",
     "TaskCancelled",
     "TaskFailed",
