@@ -1,11 +1,12 @@
-"""No-op tasks a second: one `longshore worker` process against other Python task queues, each at its best setting.
+"""No-op tasks a second: one `longshore worker` process against Go asynq and the other Python task queues.
 
     python benchmarks/compare.py [--rounds 3] [--only celery,rq]
 
-Each peer is as PyPI has it, pinned in `benchmarks/peers/requirements`, in an environment of its own: they want other
-versions of redis-py. A trial finds the best of a peer's settings; then every round runs each of them once, on the same
-Redis. Tasks are enqueued first, and a run is measured from the moment when a tenth of the tasks is done to the moment
-when nine tenths are, as the handlers themselves count (`peers/counter.py`), so start-up is left out.
+Longshore runs at concurrency 100, each peer at its best setting. Each Python peer is as PyPI has it, pinned in
+`benchmarks/peers/requirements`, in an environment of its own: they want other versions of redis-py. A trial finds the
+best of a peer's settings; then every round runs each of them once, on the same Redis. Tasks are enqueued first, and a
+run is measured from the moment when a tenth of the tasks is done to the moment when nine tenths are, as the handlers
+themselves count (`peers/counter.py`), so start-up is left out.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import redis
+from figures import Figure
+from figures import table as figures_table
+from processes import go_program
 
 from longshore.testing import RedisServer
 
@@ -29,11 +34,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "peers"))
 
 import counter  # noqa: E402  # lies beside the peers' own programs
-from candidates import LONGSHORE, PEERS, Peer, Setting  # noqa: E402
+from candidates import GO_ASYNQ, LONGSHORE, PEERS, Home, Peer, Setting  # noqa: E402
 
 ENVIRONMENTS = HERE.parent / ".venv-bench"
+GO_PROGRAM = ENVIRONMENTS / "go"
 REQUIREMENTS = HERE / "peers" / "requirements"
-OURS = [str(HERE.parent / "worker")]
+OURS = str(HERE.parent / "worker")
+GO_BAR = 4.0
 LONGEST_S = 40.0  # for one run; what is slower is measured by what it has done until then
 
 
@@ -61,15 +68,44 @@ def main() -> None:
     rows = compare([peer for peer in PEERS if peer.name in only], rounds=arguments.rounds)
     print()
     print(table(rows))
-    sys.exit(any(row.median >= rows[0].median for row in rows[1:]))
+    print()
+    measured = figures(rows)
+    print(figures_table(measured))
+    sys.exit(not all(figure.ok for figure in measured))
+
+
+def figures(rows: list[Row]) -> list[Figure]:
+    """What the comparison says about Longshore: against Go, round by round, and against the best of the others."""
+    ours, go, *others = rows
+    ratio = statistics.median(mine / theirs for mine, theirs in zip(ours.rates, go.rates, strict=True))
+    measured = [
+        Figure(
+            name="No-op tasks/s, one Python process, concurrency 100, against Go asynq",
+            bar=f"≥ {GO_BAR:g}×",
+            figure=f"{ratio:.1f}× ({ours.median:,.0f}/s against {go.median:,.0f}/s)",
+            ok=ratio >= GO_BAR,
+        )
+    ]
+    if others:
+        next_best = max(others, key=lambda row: row.median)
+        measured.append(
+            Figure(
+                name=f"The same against {', '.join(row.name for row in others)}",
+                bar="ahead of each",
+                figure=f"{ours.median / next_best.median:.1f}× the next, {next_best.name} ({next_best.median:,.0f}/s)",
+                ok=ours.median > next_best.median,
+            )
+        )
+    return measured
 
 
 def compare(peers: list[Peer], *, rounds: int) -> list[Row]:
-    """The rates of Longshore, first, and of the peers."""
-    for peer in peers:
+    """The rates of Longshore, then of Go asynq, then of the peers."""
+    everyone = [LONGSHORE, GO_ASYNQ, *peers]
+    for peer in everyone:
         prepare(peer)
     with RedisServer() as server:
-        settings = {peer: best(server, peer) for peer in [LONGSHORE, *peers]}
+        settings = {peer: best(server, peer) for peer in everyone}
         rates: dict[Peer, list[float]] = {peer: [] for peer in settings}
         for number in range(1, rounds + 1):
             for peer, setting in settings.items():
@@ -82,7 +118,7 @@ def compare(peers: list[Peer], *, rounds: int) -> list[Row]:
 def table(rows: list[Row]) -> str:
     """The rows in Markdown, the fastest first."""
     lines = [
-        "| no-op tasks/s | setting | median | lowest | highest | Longshore is ahead by |",
+        "| No-op tasks/s | Setting | Median | Lowest | Highest | Longshore is ahead by |",
         "|---|---|---:|---:|---:|---:|",
     ]
     ours = rows[0].median
@@ -94,15 +130,20 @@ def table(rows: list[Row]) -> str:
 
 
 def prepare(peer: Peer) -> None:
-    """Make the peer's environment, unless it is there as pinned."""
-    environment = ENVIRONMENTS / peer.name
+    """Make the peer's environment or program, unless it is there as pinned."""
+    home = ENVIRONMENTS / peer.name
+    if peer.home is Home.GO:
+        go_program("", GO_PROGRAM)
+        return
+    if peer.home is Home.OURS:
+        return
     pinned = REQUIREMENTS / f"{peer.name}.txt"
-    ready = environment / ".ready"
+    ready = home / ".ready"
     if ready.exists() and ready.read_text() == pinned.read_text():
         return
     print(f"installing {peer.name}", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
-    pip = [str(environment / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+    pip = [str(home / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--require-hashes", "--requirement", str(pinned)], check=True)
     ready.write_text(pinned.read_text())
 
@@ -129,12 +170,14 @@ def run(server: RedisServer, peer: Peer, setting: Setting, tasks: int) -> float:
             **dict(setting.environment),
             "BENCH_REDIS": server.url,
             "BENCH_COUNTER": str(counts),
-            "PYTHONPATH": os.pathsep.join([str(HERE / "peers"), *OURS]) if peer is LONGSHORE else str(HERE / "peers"),
+            "PYTHONPATH": str(HERE / "peers")
+            if peer.home is Home.PYPI
+            else os.pathsep.join([str(HERE / "peers"), OURS]),
         }
         enqueue(peer, tasks, environment)
         with Path(directory, "log").open("w+") as log:
             process = subprocess.Popen(
-                command(peer, setting, server.url),
+                command(peer, setting, server, counts),
                 cwd=HERE / "peers",
                 env=environment,
                 stdout=log,
@@ -153,22 +196,29 @@ def run(server: RedisServer, peer: Peer, setting: Setting, tasks: int) -> float:
 
 def enqueue(peer: Peer, tasks: int, environment: dict[str, str]) -> None:
     """Put the tasks into Redis."""
-    subprocess.run([python(peer), f"{peer.module}.py", str(tasks)], cwd=HERE / "peers", env=environment, check=True)
+    subprocess.run([python(peer), peer.adapter, str(tasks)], cwd=HERE / "peers", env=environment, check=True)
 
 
 def python(peer: Peer) -> str:
-    """The interpreter that has the peer."""
-    return sys.executable if peer is LONGSHORE else str(ENVIRONMENTS / peer.name / "bin" / "python")
+    """The interpreter that has what the peer's adapter imports."""
+    return str(ENVIRONMENTS / peer.name / "bin" / "python") if peer.home is Home.PYPI else sys.executable
 
 
-def command(peer: Peer, setting: Setting, redis_url: str) -> list[str]:
+def command(peer: Peer, setting: Setting, server: RedisServer, counts: Path) -> list[str]:
     """How to start the worker."""
     program, *options = setting.command
-    if peer is LONGSHORE:
-        return [python(peer), "-m", program, *options, "--redis", redis_url]
-    if peer.name == "rq":
-        options += ["--url", redis_url, "--path", str(HERE / "peers")]
-    return [str(Path(python(peer)).with_name(program)), *options]
+    match peer.home:
+        case Home.OURS:
+            return [sys.executable, "-m", program, *options, "--redis", server.url]
+        case Home.GO:
+            address = f"{server.host}:{server.port}"
+            return [str(GO_PROGRAM / "server"), *options, "-redis", address, "-counter", str(counts)]
+        case Home.PYPI:
+            if program == "rq":
+                options += ["--url", server.url, "--path", str(HERE / "peers")]
+            return [str(ENVIRONMENTS / peer.name / "bin" / program), *options]
+        case never:
+            assert_never(never)
 
 
 def measure(process: subprocess.Popen[bytes], counts: Path, tasks: int) -> float:

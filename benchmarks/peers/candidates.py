@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+
+
+class Home(Enum):
+    """Where a peer's programs are."""
+
+    OURS = "ours"  # this repository's environment
+    PYPI = "pypi"  # an environment of the peer's own
+    GO = "go"  # compiled from the folder of Go programs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,11 +30,13 @@ class Peer:
     name: str
     settings: tuple[Setting, ...]
     tasks: int  # so many that a round lasts for some seconds
+    home: Home = Home.PYPI
+    producer: str = ""  # the program that enqueues; by default the adapter of the peer's name
 
     @property
-    def module(self) -> str:
-        """The adapter's module, which enqueues when it is run."""
-        return f"{self.name}_app"
+    def adapter(self) -> str:
+        """The program that enqueues as many tasks as its argument says."""
+        return f"{self.producer or self.name}_app.py"
 
 
 def _celery(name: str, *options: str, prefetch: int = 100) -> Setting:
@@ -123,8 +134,20 @@ PEERS = (
     Peer(name="streaq", tasks=12_000, settings=(_streaq(100, 1), _streaq(32, 1), _streaq(100, 2))),
 )
 
+GO_ASYNQ = Peer(
+    name="Go asynq",
+    home=Home.GO,
+    producer="longshore",
+    tasks=20_000,
+    settings=tuple(
+        Setting(name=f"concurrency {number}, 1 process", command=("asynq", "-concurrency", str(number)))
+        for number in (2, 10, 50, 100, 200)
+    ),
+)
+
 LONGSHORE = Peer(
     name="longshore",
+    home=Home.OURS,
     tasks=60_000,
     settings=(
         Setting(
