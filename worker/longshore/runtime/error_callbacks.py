@@ -66,21 +66,22 @@ class ErrorCallbacks:
                 await self._call(callback, failed, decision)
 
     async def _call(self, callback: ErrorCallback, failed: FailedAttempt, decision: RetryDecision) -> None:
-        about = {"task_id": failed.task_id, "task_type": failed.type}
         if asyncio.iscoroutinefunction(callback):
-            error = await self._bounded(self._loop.create_task(_error_of(callback(failed, decision))), about)
+            error = await self._bounded(self._loop.create_task(_error_of(callback(failed, decision))), failed)
         else:
             calling = self._threads.call(callback, [failed, decision], {})
-            error = await self._bounded(self._loop.create_task(_error_of(calling)), about, thread=calling)
+            error = await self._bounded(self._loop.create_task(_error_of(calling)), failed, thread=calling)
         if error is not None:
             _logger.error(
-                "An error callback raised", extra={"action": "error_callback_broken", **about}, exc_info=error
+                "An error callback raised",
+                extra=_fields("error_callback_broken", failed),
+                exc_info=error,
             )
 
     async def _bounded(
         self,
         call: asyncio.Task[BaseException | None],
-        about: dict[str, str],
+        failed: FailedAttempt,
         *,
         thread: asyncio.Future[Any] | None = None,
     ) -> BaseException | None:
@@ -88,7 +89,10 @@ class ErrorCallbacks:
         try:
             await asyncio.wait([call], timeout=self._limit_s)
             if not call.done():
-                _logger.error("An error callback takes too long", extra={"action": "error_callback_slow", **about})
+                _logger.error(
+                    "An error callback takes too long",
+                    extra=_fields("error_callback_slow", failed),
+                )
             if thread is not None:  # nobody can end it
                 await asyncio.wait([thread])
             elif not call.done():
@@ -110,3 +114,7 @@ async def _error_of(call: Awaitable[Any]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+def _fields(action: str, failed: FailedAttempt) -> dict[str, str]:
+    return {"action": action, "task_id": failed.task_id, "task_type": failed.type}
