@@ -101,7 +101,7 @@ class Bulk(Connected):
             yield keys.group(queue, group), group
         else:
             [names] = await self._redis.run([("SMEMBERS", keys.groups(queue))])
-            for name in names:
+            for name in sorted(names):
                 # a name is any bytes
                 yield keys.group_prefix(queue).encode() + name, name
 

@@ -15,11 +15,19 @@ KeySpace: TypeAlias = dict[str, Any]
 
 def read_keyspace(client: redis.Redis) -> KeySpace:
     """Everything in the client's database. Strings and members are bytes, scores are floats."""
-    content: KeySpace = {}
-    for key in client.scan_iter(count=1000):
-        kind = client.type(key)
-        content[key.decode()] = _READERS[kind](client, key)
-    return content
+    names = list(dict.fromkeys(client.scan_iter(count=1000)))
+    # in two round trips, whatever their number: tests read it after each step
+    with client.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.type(name)
+        kinds = pipe.execute()
+        for name, kind in zip(names, kinds, strict=True):
+            _READERS[kind](pipe, name)
+        values = pipe.execute()
+    return {
+        name.decode(): dict(value) if kind == b"zset" else value
+        for name, kind, value in zip(names, kinds, values, strict=True)
+    }
 
 
 def read_lifetimes(client: redis.Redis) -> dict[str, int]:
@@ -49,5 +57,5 @@ _READERS: Mapping[Any, Any] = {
     b"list": lambda client, key: client.lrange(key, 0, -1),
     b"set": lambda client, key: client.smembers(key),
     b"hash": lambda client, key: client.hgetall(key),
-    b"zset": lambda client, key: dict(client.zrange(key, 0, -1, withscores=True)),
+    b"zset": lambda client, key: client.zrange(key, 0, -1, withscores=True),
 }
