@@ -65,6 +65,8 @@ def project(tmp_path: Path) -> Path:
         (("worker", "shop:app", "--queue", "a=1,a=2"), "queue 'a' is given twice"),
         (("worker", "shop:app", "--queue", "a", "--queue", "a"), "queue 'a' is given twice"),
         (("worker", "shop:app", "--concurrency", "0"), "0 is not in the range 1<=x<=1000000."),
+        (("worker", "shop:app", "--processes", "0"), "'0' is not a number from 1 to 256, nor 'auto' for one a CPU"),
+        (("worker", "shop:app", "--process-pool-size", "0"), "0 is not in the range 1<=x<=1024."),
         (("worker", "shop:app", "--shutdown-timeout", "soon"), "'soon' is not a duration; write seconds or units"),
         (("worker", "shop:app", "--group-grace-period", "0"), "group grace period: must be at least 1 second"),
         (("worker", "shop:app", "--group-max-delay", "10ms"), "group max delay: must be at least 1 second"),

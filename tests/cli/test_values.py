@@ -9,7 +9,7 @@ import click
 import pytest
 
 from longshore.cli.settings import SETTINGS
-from longshore.cli.values import Address, Duration, Header, Moment, QueuePriorities, TimeLimit
+from longshore.cli.values import Address, Duration, Header, Moment, ProcessCount, QueuePriorities, TimeLimit
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ from longshore.cli.values import Address, Duration, Header, Moment, QueuePriorit
         (Address(), ":8081", ("", 8081)),
         (Address(), "127.0.0.1:0", ("127.0.0.1", 0)),
         (Address(), "[::1]:80", ("::1", 80)),
+        (ProcessCount(), "4", 4),
         (Header(), "a=b=c", ("a", "b=c")),
         (QueuePriorities(), "critical=6,default=3", {"critical": 6, "default": 3}),
         (QueuePriorities(), "a", {"a": 1}),

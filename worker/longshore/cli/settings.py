@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from longshore.broker.base import RedisSettings
-from longshore.cli.values import Address, Duration, QueuePriorities
+from longshore.cli.values import Address, Duration, ProcessCount, QueuePriorities
 from longshore.errors import InvalidOption
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, LARGEST_SET
 from longshore.policy.queues import checked_queues
@@ -100,6 +100,14 @@ SETTINGS = {
             type=click.IntRange(1, MOST_CONCURRENT),
             default=DEFAULT_CONCURRENCY,
             help="Tasks to run at once.",
+        ),
+        Setting(
+            name="processes",
+            flag="--processes",
+            env="LONGSHORE_PROCESSES",
+            type=ProcessCount(),
+            default="1",
+            help="Worker processes, each a server of its own with the whole concurrency. auto: one a CPU.",
         ),
         Setting(
             name="process_pool_size",

@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 
+from longshore.runtime.process_pool import usable_cpus
 from longshore.task import NO_TIMEOUT
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_MOST_PROCESSES = 256
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -78,6 +80,20 @@ class Address(click.ParamType[tuple[str, int]]):
         if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
             self.fail(f"{value!r} is not an address; write host:port, or :8081 for every interface", param, ctx)
         return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class ProcessCount(click.ParamType[int]):
+    """A number, or auto for one a CPU."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if text == "auto":
+            return usable_cpus()
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _MOST_PROCESSES:
+            self.fail(f"{text!r} is not a number from 1 to {_MOST_PROCESSES}, nor 'auto' for one a CPU", param, ctx)
+        return int(text)
 
 
 class Header(click.ParamType[tuple[str, str]]):

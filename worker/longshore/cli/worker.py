@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 from datetime import timedelta
+from typing import NoReturn
 
 import click
 
@@ -16,6 +18,8 @@ from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
 from longshore.cli.process import heed_sigterm, leaving_soon
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
+from longshore.cli.supervised import reporting, supervisor
+from longshore.cli.supervisor import Supervisor, worker_command
 from longshore.cli.target import load_app
 from longshore.errors import BrokerUnavailable
 from longshore.server import Server
@@ -31,6 +35,7 @@ _PAUSE_S = 1.0  # between two attempts to reach Redis at start
     "queues",
     "strict_priority",
     "concurrency",
+    "processes",
     "process_pool_size",
     "shutdown_timeout",
     "group_grace_period",
@@ -49,6 +54,7 @@ def worker(
     queues: tuple[dict[str, int], ...],
     strict_priority: bool,
     concurrency: int,
+    processes: int,
     process_pool_size: int | None,
     shutdown_timeout: timedelta,
     group_grace_period: timedelta,
@@ -64,9 +70,13 @@ def worker(
     signal lets running tasks end within the shutdown timeout; a second one puts them back at once.
     """
     heed_sigterm()
-    app = load_app(application)
     priorities = merged_queues(queues)
     settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
+    above = supervisor()
+    if processes > 1 and above is None:
+        set_up_logs(log_level, log_format)
+        _supervise(processes, health_address)
+    app = load_app(application)
     set_up_logs(log_level, log_format)
 
     async def serve(app: App) -> None:
@@ -83,10 +93,11 @@ def worker(
                 group_grace_period=group_grace_period,
                 group_max_delay=group_max_delay,
                 group_max_size=group_max_size,
-                health_address=health_address,
+                health_address=health_address if above is None else None,  # the supervisor's
             )
-            if await reach(broker, wait=redis_wait):
-                await server.serve()
+            async with reporting(server, above):
+                if await reach(broker, wait=redis_wait):
+                    await server.serve()
         finally:
             await broker.aclose()
 
@@ -95,6 +106,15 @@ def worker(
     gc.freeze()
     with asyncio.Runner(loop_factory=fastest_loop()) as runner, leaving_soon():
         runner.run(serve(app))
+
+
+def _supervise(processes: int, health_address: tuple[str, int] | None) -> NoReturn:
+    async def serve() -> int:
+        above = Supervisor(worker_command(), processes=processes, health_address=health_address)
+        await above.serve()
+        return above.exit_code
+
+    sys.exit(asyncio.run(serve()))
 
 
 async def reach(broker: RedisBroker, *, wait: timedelta) -> bool:

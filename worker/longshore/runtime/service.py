@@ -37,6 +37,15 @@ class Service(ABC):
         """The port of the probes, once started."""
         return self._health.port if self._main is not None and self._health_address is not None else None
 
+    @property
+    def started(self) -> bool:
+        """Whether it has begun; also after it has ended."""
+        return self._main is not None
+
+    def probes(self) -> tuple[Probe, Probe]:
+        """Liveness and readiness, as the health address tells them. Once started."""
+        return self._livez(), self._readyz()
+
     async def start(self) -> None:
         """Begin. Raises InvalidOption when the health address cannot be used, and what its surroundings raise."""
         if self._main is not None:
