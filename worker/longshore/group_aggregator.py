@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -35,7 +35,7 @@ class GroupedTask:
         return _reader(as_type)(self.payload)
 
 
-Aggregate: TypeAlias = Callable[[str, Sequence[GroupedTask]], "Task | Awaitable[Task]"]
+Aggregate: TypeAlias = Callable[[str, list[GroupedTask]], "Task | Awaitable[Task]"]
 """(name of the group, its tasks, those that joined first first) to the task that takes their place."""
 
 
