@@ -88,6 +88,22 @@ async def test_no_more_run_at_once_than_may_and_the_first_go_first(redis_url: st
     assert counters(redis_client) == (12, 0)
 
 
+@pytest.mark.parametrize("whole_queue", [False, True])
+async def test_the_next_begins_as_soon_as_one_has_ended(
+    redis_url: str, redis_client: redis.Redis, whole_queue: bool
+) -> None:
+    app, gauge = gauged() if whole_queue else gauged(max_concurrency=2)
+    if whole_queue:
+        app.limit_queue("default", max_concurrency=2)
+    await enqueue(redis_url, "slow", *names("s", 10))
+    never = timedelta(hours=1)
+    async with serving(app, redis_url, timing=quick(permit_poll=never, lines=never)):
+        await until(lambda: len(gauge.begun) == 2)
+        gauge.release.set()
+        await until(idle(redis_client))  # without a poll
+    assert gauge.most == 2
+
+
 async def test_tasks_of_other_types_are_served_meanwhile(redis_url: str) -> None:
     app, gauge = gauged(max_concurrency=1)
     await enqueue(redis_url, "slow", *names("s", 60))

@@ -194,7 +194,7 @@ class Server(Service):
         self._load_changed = asyncio.Event()
         limits, queue_limits = self._app.limits, self._app.queue_limits
         watched = WatchedInFlight() if limits or not queue_limits.keys().isdisjoint(queues) else None
-        self._in_flight = watched or InFlight()
+        self._in_flight = InFlight() if watched is None else watched
         settlement = Settlement(broker, in_flight=self._in_flight, outage=self._outage, clock=clock)
         self._syncer = Syncer(settlement)
         self._acknowledger = Acknowledger(settlement, self._syncer, pulse=self._pulse)
