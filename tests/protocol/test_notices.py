@@ -13,6 +13,7 @@ from longshore.protocol.notices import (
     QueuePaused,
     QueueResumed,
     Standing,
+    TakeTurn,
     decode_notice,
     encode_notice,
 )
@@ -26,6 +27,7 @@ from longshore.protocol.notices import (
         QueuePaused(queue="q"),
         QueueResumed(queue='"'),
         CancelTask(queue="q", task_id="1"),
+        TakeTurn(server_id="s", queue="q", limit="mail:"),
         CancelTask(queue="q", task_id="1", then=Afterwards.DELETE),
     ],
 )

@@ -22,7 +22,7 @@ from longshore.group_aggregator import GroupRouter
 from longshore.handler import check_importable
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, checked_rule
 from longshore.policy.queues import checked_queues
-from longshore.protocol.notices import Standing
+from longshore.protocol.notices import Standing, TakeTurn
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.aggregation import Aggregations
 from longshore.runtime.aggregator import Aggregator
@@ -285,6 +285,7 @@ class Server(Service):
             cancellations=Cancellations(self._runner.cancel),
             duties=self._duties,
             pauses=pauses,
+            on_turn=_ignore if self._limiter is None else self._limiter.take_turn,
             timing=timing,
             outage=self._outage,
             random=chance,
@@ -488,3 +489,7 @@ class Server(Service):
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
+
+
+def _ignore(notice: TakeTurn) -> None:
+    """Of limits, in a server without any."""

@@ -97,19 +97,19 @@ class RedisPermits:
         if queue_limit is not None:
             names.append(keys.queue_limit(queue))
             terms += _terms(queue_limit)
-        line, again_us, declared, taken, gone, starts = await self._connection.call(
+        line, again_us, declared, taken, gone, starts, first = await self._connection.call(
             TAKE_FROM_LINE, names, [*_taking(queue, most, ends_s, asker), asker.server_id, name, *terms]
         )
-        return await self._taken(queue, [taken, gone], ends_s, now, again_us, declared, starts, line=line)
+        return await self._taken(queue, [taken, gone], ends_s, now, again_us, declared, starts, first, line=line)
 
     async def dequeue_within(self, queue: str, *, limit: Limit, most: int, now: datetime, asker: Asker) -> Taken:
         ends_s = codec.unix_seconds(now + asker.lease)
-        reply, again_us, declared, starts = await self._connection.call(
+        reply, again_us, declared, starts, first = await self._connection.call(
             DEQUEUE_WITHIN,
             [keys.pending(queue), keys.paused(queue), keys.active(queue), keys.lease(queue), keys.queue_limit(queue)],
             [*_taking(queue, most, ends_s, asker), asker.server_id, *_terms(limit)],
         )
-        return await self._taken(queue, reply, ends_s, now, again_us, declared, starts)
+        return await self._taken(queue, reply, ends_s, now, again_us, declared, starts, first)
 
     async def lines(self, queues: Sequence[str]) -> dict[str, Collection[str] | InvalidData]:
         replies = await self._connection.run_each([("SMEMBERS", keys.lines(queue)) for queue in queues])
@@ -127,6 +127,7 @@ class RedisPermits:
         again_us: int,
         declared: bytes,
         starts: Sequence[int],
+        goes_first: bytes,
         *,
         line: int = 0,
     ) -> Taken:
@@ -146,6 +147,7 @@ class RedisPermits:
             again=again,
             line=line,
             declared_otherwise=declared.decode(errors="replace"),
+            goes_first=goes_first.decode(errors="replace"),
         )
 
 

@@ -52,6 +52,7 @@ class Taken:
     again: timedelta | Literal["unknown"] | None  # when it is worth asking for more; None: all that was there is taken
     line: int = 0  # tasks that wait for the limit of a type still
     declared_otherwise: str = ""
+    goes_first: str = ""  # id of a server that has asked in vain for long: what may begin was left to it
 
 
 class Permits(Protocol):

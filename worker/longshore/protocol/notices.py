@@ -61,7 +61,16 @@ class CancelTask:
     then: Afterwards = Afterwards.RETRY
 
 
-Notice: TypeAlias = DutiesHeld | QueuePaused | QueueResumed | CancelTask
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TakeTurn:
+    """A server that waits for a limit longer than others may take what is free now."""
+
+    server_id: str  # the one whose turn it is
+    queue: str
+    limit: str  # the pattern of the limit's tasks; empty: the limit of the whole queue
+
+
+Notice: TypeAlias = DutiesHeld | QueuePaused | QueueResumed | CancelTask | TakeTurn
 
 
 def encode_notice(notice: Notice) -> bytes:
@@ -75,6 +84,8 @@ def encode_notice(notice: Notice) -> bytes:
             body = {"resumed": queue}
         case CancelTask(queue=queue, task_id=task_id, then=then):
             body = {"cancel": task_id, "queue": queue, "then": then.value}
+        case TakeTurn(server_id=server_id, queue=queue, limit=limit):
+            body = {"turn": server_id, "queue": queue, "limit": limit}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -92,6 +103,8 @@ def decode_notice(data: bytes) -> Notice | None:
         if "cancel" in body:
             then = Afterwards(body.get("then", "retry"))
             return CancelTask(queue=_text(body["queue"]), task_id=_text(body["cancel"]), then=then)
+        if "turn" in body:
+            return TakeTurn(server_id=_text(body["turn"]), queue=_text(body["queue"]), limit=_text(body["limit"]))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidData(f"a notice between servers: {error}") from error
     return None

@@ -20,6 +20,7 @@ from longshore.broker.base import Broker, Leased
 from longshore.broker.permits_base import Asker, Permitted, Taken
 from longshore.errors import BrokerUnavailable, HandlerNotFound, LongshoreError
 from longshore.policy.limits import Limit
+from longshore.protocol.notices import TakeTurn
 from longshore.runtime.attempt import Attempt
 from longshore.runtime.line import Line
 from longshore.runtime.outage import Outage, backoff_s
@@ -53,6 +54,7 @@ class Limiter:
         """``limits``: by handler's pattern. ``pattern_of``: a task type's pattern; it may raise HandlerNotFound."""
         self.on_ready: Callable[[], None] = lambda: None  # a line may be asked
         self.on_place_free: Callable[[str], None] = lambda queue: None  # … a queue with a limit
+        self._broker = broker
         self._permits = broker.permits
         self._limits = limits
         self._queue_limits = {queue: limit for queue, limit in queue_limits.items() if queue in queues}
@@ -100,6 +102,7 @@ class Limiter:
             queue, limit=self._queue_limits[queue], most=most, now=self._clock(), asker=self._asker
         )
         self._tell_of_other(self._whole[queue], found.declared_otherwise)
+        await self._leave_turn(queue, "", found.goes_first)
         return found
 
     def pause_s(self, queue: str, found: Taken) -> float | None:
@@ -125,6 +128,7 @@ class Limiter:
         self._tell_of_other(line, found.declared_otherwise)
         if found.line:
             line.ask_again(found.again)
+        await self._leave_turn(line.queue, line.name, found.goes_first)
         return found
 
     async def take_in(self, queue: str, tasks: Sequence[Permitted], *, of: Line | None = None) -> None:
@@ -150,6 +154,16 @@ class Limiter:
         whole = self._queue_limits.get(queue)
         if whole is not None and whole.max_concurrency is not None:
             self.on_place_free(queue)
+
+    def take_turn(self, notice: TakeTurn) -> None:
+        """Another server has left what may begin to the one that is named."""
+        if notice.server_id != self._asker.server_id:
+            return
+        line = self._lines.get((notice.queue, notice.limit))
+        if line is not None:
+            line.ask_now()
+        elif not notice.limit and notice.queue in self._queue_limits:
+            self.on_place_free(notice.queue)
 
     async def tick(self) -> None:
         """Look which lines there are: others may have made them, and be gone."""
@@ -188,6 +202,11 @@ class Limiter:
             self._runner.give_back(task.leased, now=now)
         else:
             self._runner.begin(task.leased, now=now, after_s=task.after_s)
+
+    async def _leave_turn(self, queue: str, name: str, server_id: str) -> None:
+        if server_id:
+            with contextlib.suppress(LongshoreError):  # it will ask by itself
+                await self._broker.notify(TakeTurn(server_id=server_id, queue=queue, limit=name))
 
     async def _admit(self, line: Line, tasks: list[Permitted]) -> None:
         duty = f"limit {line.name} of queue {line.queue}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from random import Random
 
 from longshore.broker.base import Broker, Channel
 from longshore.errors import InvalidData, LongshoreError
-from longshore.protocol.notices import CancelTask, DutiesHeld, decode_notice
+from longshore.protocol.notices import CancelTask, DutiesHeld, TakeTurn, decode_notice
 from longshore.runtime.cancellations import Cancellations
 from longshore.runtime.duties import Duties
 from longshore.runtime.outage import Outage, backoff_s
@@ -28,6 +29,7 @@ class Subscriber:
         cancellations: Cancellations,
         duties: Duties,
         pauses: Pauses,
+        on_turn: Callable[[TakeTurn], None],
         timing: Timing,
         outage: Outage,
         random: Random,
@@ -36,6 +38,7 @@ class Subscriber:
         self._cancellations = cancellations
         self._duties = duties
         self._pauses = pauses
+        self._on_turn = on_turn
         self._longest_s = timing.backoff.total_seconds()
         self._outage = outage
         self._random = random
@@ -73,5 +76,7 @@ class Subscriber:
             self._duties.heard(notice)
         elif isinstance(notice, CancelTask):
             self._cancellations.heard_notice(notice)
+        elif isinstance(notice, TakeTurn):
+            self._on_turn(notice)
         elif notice is not None:
             self._pauses.heard(notice)

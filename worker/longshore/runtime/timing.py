@@ -45,7 +45,7 @@ class Timing:
     settle_at_stop: timedelta = timedelta(seconds=3)  # for the last dequeue, and the last acknowledgements, at the end
     clear_at_stop: timedelta = timedelta(seconds=2)  # for removing a stopped server's keys
     permit_horizon: timedelta = timedelta(milliseconds=250)  # how far ahead a limit gives starts; they hold a slot then
-    permit_poll: timedelta = timedelta(milliseconds=250)  # while tasks wait for others to end, on whatever server
+    permit_poll: timedelta = timedelta(milliseconds=500)  # while tasks wait for others to end, on whatever server
     permit_grace: timedelta = timedelta(seconds=15)  # a cut-off worker sees its lease end within a beat, and ends tasks
     lines: timedelta = timedelta(seconds=10)  # between two looks whether tasks wait for limits without our knowing
     backoff: timedelta = timedelta(seconds=2)  # longest pause between attempts while Redis is away

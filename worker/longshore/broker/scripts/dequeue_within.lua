@@ -10,19 +10,20 @@
 --
 -- Reply: {what dequeue.lua replies, how long till asking again makes sense in microseconds (-1: nobody knows, 0: the
 --        limit left nothing behind), the limit as somebody else declared it or "", {for each task taken: microseconds until it may
---        begin}}.
+--        begin}, the server that has to be asked instead or ""}.
 --
 -- Atomic so that no task is taken that may not begin: what has to wait stays pending.
 if redis.call("EXISTS", KEYS[2]) == 1 then
-  return {-1, 0, "", {}}
+  return {-1, 0, "", {}, ""}
 end
 if redis.call("LLEN", KEYS[1]) == 0 then
-  return {0, 0, "", {}}
+  return {0, 0, "", {}, ""}
 end
 local limit = open_limit(KEYS[5], nil, KEYS[4], 7, tonumber(ARGV[4]))
 local limits = {limit}
-if must_yield(limit, ARGV[6]) then
-  return {0, 100000, limit.otherwise, {}}
+local asked = goes_first(limit, ARGV[6])
+if asked ~= "" and next_start(limits, now_us, tonumber(ARGV[5])) then
+  return {0, 30000, limit.otherwise, {}, asked}
 end
 -- Their starts are found first, and those of tasks that are not there are forgotten.
 local starts, paces, again_us = {}, {}, 0
@@ -36,7 +37,7 @@ for i = 1, tonumber(ARGV[1]) do
   starts[i], paces[i] = start - now_us, limit.pace
 end
 if #starts == 0 then
-  return {0, again_us, limit.otherwise, {}}
+  return {0, again_us, limit.otherwise, {}, ""}
 end
 ARGV[1] = #starts
 local reply = dequeue()
@@ -53,4 +54,4 @@ end
 if taken < #starts then
   again_us = 0 -- it was not the limit that made them so few
 end
-return {reply, again_us, limit.otherwise, used}
+return {reply, again_us, limit.otherwise, used, ""}

@@ -22,11 +22,11 @@
 --
 -- Reply: {tasks left in the line, how long till asking again makes sense in microseconds (-1: nobody knows), the limit
 --        as somebody else declared it or "", {id, msg, …} of the tasks taken, {ids without a msg: they are gone},
---        {for each task taken: microseconds until it may begin}}.
+--        {for each task taken: microseconds until it may begin}, the server that has to be asked instead or ""}.
 --
 -- Atomic for the reasons in admit.lua and dequeue.lua.
 if redis.call("EXISTS", KEYS[2]) == 1 then
-  return {redis.call("ZCARD", KEYS[8]), 1000000, "", {}, {}, {}}
+  return {redis.call("ZCARD", KEYS[8]), 1000000, "", {}, {}, {}, ""}
 end
 local limit = open_limit(KEYS[6], KEYS[7], KEYS[4], 8, tonumber(ARGV[4]))
 local limits = {limit}
@@ -38,9 +38,15 @@ redis.call("LLEN", KEYS[3])
 redis.call("ZCARD", KEYS[5])
 redis.call("HLEN", KEYS[9])
 redis.call("SCARD", KEYS[10])
-local taken, lost, starts, again_us = {}, {}, {}, 0
-if redis.call("ZCARD", KEYS[8]) > 0 and must_yield(limit, ARGV[6]) then
-  again_us = 100000
+local taken, lost, starts, again_us, first = {}, {}, {}, 0, ""
+if redis.call("ZCARD", KEYS[8]) > 0 then
+  first = goes_first(limit, ARGV[6]) -- which notes the asking, too
+  if not next_start(limits, now_us, tonumber(ARGV[5])) then
+    first = "" -- there is nothing to leave to it
+  end
+end
+if first ~= "" then
+  again_us = 30000
 else
   for _ = 1, 1000 do -- those that are passed over count, too: a script must not take long
     if #starts == tonumber(ARGV[1]) then
@@ -99,4 +105,4 @@ local left = redis.call("ZCARD", KEYS[8])
 if left == 0 then
   redis.call("SREM", KEYS[10], ARGV[7])
 end
-return {left, again_us, limit.otherwise, taken, lost, starts}
+return {left, again_us, limit.otherwise, taken, lost, starts, first}

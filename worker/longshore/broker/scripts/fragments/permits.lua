@@ -12,7 +12,7 @@ local clock = redis.call("TIME")
 local now_s = tonumber(clock[1])
 local now_us = now_s * 1000000 + tonumber(clock[2])
 
-local STARVED_US = 2000000 -- who has asked in vain for so long, times the number of askers, goes first
+local STARVED_US = 500000 -- who has asked in vain for so long, times the number of askers, goes first
 local ASKS_STILL_US = 2000000 -- who has not asked for so long has ended, or has no slot free
 local KEEP_S = 2592000 -- 30 days: what nobody asks for any more goes away by itself
 
@@ -102,11 +102,11 @@ local function close_limits(limits)
   end
 end
 
--- Whether another server goes first: one that asks still and has got nothing for too long. Servers are told apart so
--- that none starves; those that get something now and then compete by chance.
-local function must_yield(limit, server)
+-- The server that goes first instead of this one, or "": one that asks still and has got nothing for too long. So none
+-- starves; those that get something now and then compete by chance.
+local function goes_first(limit, server)
   local fields = redis.call("HGETALL", limit.state)
-  local since, others, longest = now_us, 1, now_us
+  local since, others, longest, first = now_us, 1, now_us, ""
   for i = 1, #fields, 2 do
     if string.sub(fields[i], 1, 6) == "asked:" then
       local asked, got = string.match(fields[i + 1], "^(%d+):(%d+)$")
@@ -117,12 +117,15 @@ local function must_yield(limit, server)
         since = got
       else
         others = others + 1
-        longest = math.min(longest, got)
+        if got < longest then
+          longest = got
+          first = string.sub(fields[i], 7)
+        end
       end
     end
   end
   redis.call("HSET", limit.state, "asked:" .. server, whole(now_us) .. ":" .. whole(since))
-  return longest < since and longest < now_us - STARVED_US * others
+  return longest < since and longest < now_us - STARVED_US * others and first or ""
 end
 
 local function has_got(limit, server)
