@@ -89,6 +89,16 @@ async def test_enqueue_middleware_is_around_each_task_and_an_included_ones_aroun
     assert seen[:4] == ["outer email:send mail", "inner email:send mail", "outer a None", "outer unknown None"]
 
 
+def test_code_without_an_event_loop_has_the_same(redis_url: str) -> None:
+    seen: list[str] = []
+    app = App()
+    app.task("email:send", queue="mail")(nothing)
+    app.enqueue_middleware(naming("mine", seen))
+    with app.sync_client(redis_url) as client:
+        info = client.enqueue("email:send")
+    assert (info.queue, dict(info.message.headers), seen) == ("mail", {"mine": "1"}, ["mine email:send mail"])
+
+
 def test_enqueue_middleware_that_is_no_async_function_is_refused() -> None:
     wrong: Any = nothing
     with pytest.raises(InvalidOption, match=r"enqueue_middleware: .*not an async function of .task, call_next."):

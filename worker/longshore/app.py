@@ -28,6 +28,7 @@ from longshore.policy.limits import Limit, RateLimit
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext, composed
 from longshore.protocol.snapshots import TaskInfo
 from longshore.routing import Router
+from longshore.sync_client import SyncClient
 from longshore.task import Task
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -290,8 +291,18 @@ class App:
 
         The arguments are those of Client. Made after the middleware was added.
         """
-        through = (self._enqueue,) if any(one._enqueue_middleware for one in (self, *self._within())) else ()
+        through = self._through_middleware()
         return Client(redis, broker=broker, retry_for=retry_for, defaults=self.options_for, middleware=through)
+
+    def sync_client(
+        self, redis: str | RedisSettings | None = None, *, retry_for: timedelta | float = DEFAULT_RETRY_FOR
+    ) -> SyncClient:
+        """The same for code without an event loop. The arguments are those of SyncClient."""
+        through = self._through_middleware()
+        return SyncClient(redis, retry_for=retry_for, defaults=self.options_for, middleware=through)
+
+    def _through_middleware(self) -> tuple[EnqueueMiddleware, ...]:
+        return (self._enqueue,) if any(one._enqueue_middleware for one in (self, *self._within())) else ()
 
     async def _enqueue(self, task: Task, call_next: EnqueueNext) -> TaskInfo:
         try:

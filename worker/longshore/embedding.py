@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, TypeVar
+from typing import Any
 
 from longshore.app import App
 from longshore.broker.base import RedisSettings
 from longshore.errors import InvalidOption
 from longshore.server import Server
 
-AsgiT = TypeVar("AsgiT")
 State = Mapping[str, Any]
 
 
@@ -29,10 +28,10 @@ def lifespan(
     app: App,
     *,
     redis: str | RedisSettings | None = None,
-    inner: Callable[[AsgiT], AbstractAsyncContextManager[State | None]] | None = None,
+    inner: Callable[[Any], AbstractAsyncContextManager[State | None]] | None = None,
     name: str = "longshore",
     **server_options: Any,
-) -> Callable[[AsgiT], AbstractAsyncContextManager[State]]:
+) -> Callable[[Any], AbstractAsyncContextManager[State]]:
     """The ``lifespan`` of a Starlette or FastAPI application that runs the tasks of ``app`` beside its requests.
 
     Requests find a client of ``app`` as ``request.state.longshore``, or by another ``name``, and the server as
@@ -46,7 +45,7 @@ def lifespan(
         raise InvalidOption("name", f"is {name!r}; it becomes an attribute of request.state")
 
     @asynccontextmanager
-    async def serving(web: AsgiT) -> AsyncIterator[State]:
+    async def serving(web: Any) -> AsyncIterator[State]:
         around: AbstractAsyncContextManager[State | None] = nullcontext() if inner is None else inner(web)
         async with (
             around as inner_state,
