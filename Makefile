@@ -26,6 +26,10 @@ setup: .venv/.ready ## Make .venv with the pinned dependencies
 packages: ## Install redis-server, for the tests
 	@command -v redis-server >/dev/null || $(PYTHON) -m localcluster install redis-server
 
+.PHONY: redis-servers
+redis-servers: setup ## Fetch other versions of Redis and Valkey for the tests, where they are to be had
+	$(BIN)/python dev/redis_servers.py
+
 .PHONY: lock
 lock: setup ## Pin the dependencies of pyproject.toml anew
 	dev/lock.sh
@@ -54,6 +58,13 @@ go-peers:
 .PHONY: test-unit
 test-unit: setup packages go-peers ## Everything that needs no Kubernetes
 	$(BIN)/pytest -m "not cluster and not node" $(PARALLEL)
+
+# The other tests run on the Redis that is installed.
+REDIS_KINDS ?= redis-6.2 valkey-9.1 sentinel cluster
+.PHONY: test-redis
+test-redis: setup packages go-peers redis-servers ## All that speaks to Redis, on its other versions, Sentinel and Cluster
+	for kind in $(REDIS_KINDS); do $(BIN)/pytest --redis $$kind $(PARALLEL) \
+		tests/scripts tests/inspector tests/client tests/periodic/test_tick_script.py || exit 1; done
 
 .PHONY: test-cluster
 test-cluster: setup packages cluster-build ## The operator and the API on a real control plane

@@ -12,6 +12,7 @@ from localcluster import paths
 from localcluster.access import Access
 from localcluster.fixtures import control_plane, node_cluster, pytest_runtest_makereport
 from longshore.testing import RedisServer
+from redis_kinds import KINDS, AnyRedis, plain_client, started
 
 __all__ = [
     "control_plane",
@@ -28,9 +29,15 @@ __all__ = [
 _COMPILING = {"control_plane", "node_cluster", "go_peer", "ask_robfig", "installed", "harness"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the time limit of a test that waits for a compiler count from its call, not from its fixtures."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the time limit of a test that waits for a compiler count from its call, not from its fixtures.
+
+    And skip what is about one server where there are several.
+    """
+    several = config.getoption("--redis") in ("sentinel", "cluster")
     for item in items:
+        if several and item.get_closest_marker("one_server"):
+            item.add_marker(pytest.mark.skip(reason="is about one server"))
         if not _COMPILING.isdisjoint(getattr(item, "fixturenames", ())) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(180, func_only=True))
 
@@ -44,25 +51,38 @@ def installed_definitions(control_plane: Access) -> Access:
     return control_plane
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--redis KIND``"""
+    parser.addoption("--redis", choices=KINDS, default="installed", help="the kind of Redis that the tests run on")
+
+
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    """The session's Redis. A test that stops or freezes one starts its own."""
-    with RedisServer() as server:
+def any_redis(request: pytest.FixtureRequest) -> Iterator[AnyRedis]:
+    """The session's Redis, of the kind that was asked for."""
+    with started(request.config.getoption("--redis")) as server:
         yield server
 
 
 @pytest.fixture
-def redis_url(redis_server: RedisServer) -> str:
-    """URL of an empty Redis."""
-    with redis.Redis(port=redis_server.port) as client:
-        client.flushall()
-    return redis_server.url
+def redis_server(any_redis: AnyRedis) -> RedisServer:
+    """The session's Redis, for what is about one server. A test that stops or freezes one starts its own."""
+    if not isinstance(any_redis, RedisServer):
+        pytest.skip("is about one server")
+    return any_redis
 
 
 @pytest.fixture
-def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+def redis_url(any_redis: AnyRedis) -> str:
+    """URL of an empty Redis."""
+    with plain_client(any_redis) as client:
+        client.flushall()
+    return any_redis.url
+
+
+@pytest.fixture
+def redis_client(any_redis: AnyRedis, redis_url: str) -> Iterator[redis.Redis]:
     """A plain client of ``redis_url``, to look at bytes and to write them."""
-    with redis.Redis.from_url(redis_url) as client:
+    with plain_client(any_redis) as client:
         yield client
 
 

@@ -21,6 +21,7 @@ from longshore.inspector import Inspector
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.testing import KeySpace, new_message, queue_content, read_keyspace, read_lifetimes, seed_keyspace
+from redis_kinds import AnyRedis, go_address
 
 pytestmark = pytest.mark.go
 
@@ -403,23 +404,22 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_the_key_space_is_what_asynq_makes_it(
-    case: Case, broker: RedisBroker, redis_client: redis.Redis, redis_url: str, go_peer: GoPeer
+    case: Case, broker: RedisBroker, redis_client: redis.Redis, any_redis: AnyRedis, go_peer: GoPeer
 ) -> None:
-    port = redis_client.connection_pool.connection_kwargs["port"]
     before = {keys.QUEUES: {b"default"}} | case.before
 
     seed_keyspace(redis_client, before)
     go = dict(case.go) | {"now_ns": _NOW_NS, "queue": "default"}
     if "msg" in go:
         go["msg"] = codec.encode_task(go["msg"])
-    [answer] = go_peer.operate(port, go)
+    [answer] = go_peer.operate(go_address(any_redis), go)
     if case.refused:
         assert case.refused in answer.get("error", "")
     else:
         assert "error" not in answer
     theirs, their_lifetimes = _read(redis_client)
 
-    redis_client.flushdb()
+    redis_client.flushall()
     seed_keyspace(redis_client, before)
     await case.ours(broker, Inspector(broker=broker, clock=lambda: _NOW))
     ours, our_lifetimes = _read(redis_client)

@@ -230,6 +230,7 @@ async def test_a_call_cancelled_at_any_of_its_steps_leaves_no_connection_open(
     assert len(redis_client.client_list()) == before
 
 
+@pytest.mark.one_server
 async def test_hundreds_of_calls_at_once_share_a_few_connections(
     broker: RedisBroker, redis_client: redis.Redis
 ) -> None:
@@ -250,6 +251,7 @@ async def test_a_closed_broker_says_so_and_closing_twice_is_fine(redis_url: str)
         await broker.ping()
 
 
+@pytest.mark.one_server
 async def test_the_database_of_the_url_is_used(redis_url: str, redis_client: redis.Redis) -> None:
     broker = _connect(redis_url.removesuffix("0") + "3")
     await broker.enqueue([NewTask(message=new_message(id="a"))], now=_NOW)

@@ -137,6 +137,7 @@ async def test_more_than_one_script_can_hold_are_settled_in_order(
     assert redis_client.llen(keys.active("default")) == 0
 
 
+@pytest.mark.one_server
 async def test_outcomes_are_written_and_the_next_tasks_taken_in_one_round_trip(
     broker: RedisBroker, redis_client: redis.Redis
 ) -> None:

@@ -27,7 +27,7 @@ func enqueue(arguments []string) error {
 	header := flags.String("headers", "{}", "headers, as a JSON object")
 	_ = flags.Parse(arguments)
 
-	client := asynq.NewClient(asynq.RedisClientOpt{Addr: *address})
+	client := asynq.NewClient(connection(*address))
 	defer client.Close()
 	options := []asynq.Option{asynq.Queue(*queue), asynq.MaxRetry(*retry), asynq.Timeout(*timeout), asynq.Retention(*retention)}
 	if *in > 0 {

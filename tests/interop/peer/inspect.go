@@ -14,7 +14,7 @@ func inspect(arguments []string) error {
 	entry := flags.String("entry", "", "scheduler entry whose events are wanted")
 	_ = flags.Parse(arguments)
 
-	inspector := asynq.NewInspector(asynq.RedisClientOpt{Addr: *address})
+	inspector := asynq.NewInspector(connection(*address))
 	defer inspector.Close()
 	document := map[string]any{}
 	queues, err := inspector.Queues()

@@ -57,7 +57,7 @@ func operate(arguments []string) error {
 			return err
 		}
 		// A new one for each line: it remembers which queues it has registered.
-		broker := rdb.NewRDB(redis.NewClient(&redis.Options{Addr: *address}))
+		broker := rdb.NewRDB(connection(*address).MakeRedisClient().(redis.UniversalClient))
 		broker.SetClock(timeutil.NewSimulatedClock(time.Unix(0, op.NowNS)))
 		id, err := carryOut(broker, op)
 		broker.Close()

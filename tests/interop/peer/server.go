@@ -39,7 +39,7 @@ func serve(arguments []string) error {
 		config.GroupMaxSize = *groupSize
 		config.GroupGracePeriod = time.Second // it looks as often as that
 	}
-	server := asynq.NewServer(asynq.RedisClientOpt{Addr: *address}, config)
+	server := asynq.NewServer(connection(*address), config)
 	var output sync.Mutex
 	err := server.Start(asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)

@@ -22,8 +22,7 @@ from longshore.broker.relook import Relook
 from longshore.broker.slots import SLOTS, slot_of, slot_of_key
 from longshore.errors import BrokerUnavailable
 
-# Nodes asked at once where the slots are, and for how long: one that is gone must not hold up the others' answer.
-_ASKED_AT_ONCE = 3
+# How long one node may take to tell where the slots are, before the next is asked.
 _MOST_FOR_AN_ANSWER = timedelta(seconds=1)
 
 # A slot that moves, or about which the nodes do not agree, is asked for again after so many seconds, doubling from the
@@ -231,7 +230,7 @@ class ClusterConnection(RedisConnection):
         return self._masters[endpoint]
 
     async def _look(self) -> None:
-        """Read the map from whichever node answers first, and close the nodes that have no slots any more."""
+        """Read the map from the first node that tells it, and close the nodes that have no slots any more."""
         ranges = await self._read_map()
         old = self._masters
         self._masters, self._owners = {}, [None] * SLOTS
@@ -244,20 +243,12 @@ class ClusterConnection(RedisConnection):
     async def _read_map(self) -> list[tuple[int, int, Endpoint]]:
         problems: list[str] = []
         endpoints = [*dict.fromkeys([*self._masters, *self._target.endpoints])]
-        random.shuffle(endpoints)
-        for start in range(0, len(endpoints), _ASKED_AT_ONCE):
-            some = endpoints[start : start + _ASKED_AT_ONCE]
-            asking = [asyncio.ensure_future(self._ask(endpoint)) for endpoint in some]
+        random.shuffle(endpoints)  # a thousand processes must not all ask the same one
+        for endpoint in endpoints:
             try:
-                for answer in asyncio.as_completed(asking):
-                    try:
-                        return await answer
-                    except BrokerUnavailable as error:
-                        problems.append(str(error))
-            finally:
-                for each in asking:
-                    each.cancel()
-                await asyncio.gather(*asking, return_exceptions=True)
+                return await self._ask(endpoint)
+            except BrokerUnavailable as error:
+                problems.append(str(error))
         raise BrokerUnavailable(f"no node of the cluster tells its slots: {'; '.join(problems)}")
 
     async def _ask(self, endpoint: Endpoint) -> list[tuple[int, int, Endpoint]]:

@@ -169,7 +169,7 @@ class RedisBroker:
     async def wait_for_task(self, queue: str, *, timeout: timedelta) -> bool:
         # Moving the tail onto itself changes nothing, but waits until there is one.
         pending = keys.pending(queue)
-        seconds = max(timeout.total_seconds(), 0.001)  # 0 would mean for ever
+        seconds = max(timeout.total_seconds(), 0.002)  # 0 would mean for ever, and Redis 6 makes 0 of 0.001
         reply = await self.connection.block(
             ("BLMOVE", pending, pending, "RIGHT", "RIGHT", f"{seconds:.3f}"), wait=timeout
         )

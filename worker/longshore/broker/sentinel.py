@@ -19,7 +19,7 @@ from longshore.broker.refusals import is_not_master
 from longshore.broker.relook import Relook
 from longshore.errors import BrokerUnavailable
 
-# A sentinel that is well answers within milliseconds; one that is gone must not hold up the others' answer.
+# How long one sentinel may take to name the master, before the next is asked.
 _MOST_FOR_A_SENTINEL = timedelta(seconds=1)
 
 
@@ -38,12 +38,12 @@ class SentinelConnection(RedisConnection):
         self._target = target
         self._timeout = timeout
         self._seconds = timeout.total_seconds()
-        self._sentinels = {
-            endpoint: RedisNode(
+        self._sentinels = [
+            RedisNode(
                 target.sentinel_factory(endpoint), address_of(endpoint), timeout=min(timeout, _MOST_FOR_A_SENTINEL)
             )
             for endpoint in target.endpoints
-        }
+        ]
         self._master: RedisNode | None = None
         self._relook = Relook(self._look)
         self._closed = False
@@ -109,7 +109,7 @@ class SentinelConnection(RedisConnection):
 
     async def aclose(self) -> None:
         self._closed = True
-        nodes = [*self._sentinels.values(), *([self._master] if self._master else [])]
+        nodes = [*self._sentinels, *([self._master] if self._master else [])]
         await asyncio.gather(*(node.aclose() for node in nodes))
 
     async def _current(self) -> RedisNode:
@@ -139,21 +139,18 @@ class SentinelConnection(RedisConnection):
         """The master as more than half of the sentinels see it, or most of those that answer."""
         votes: Counter[Endpoint] = Counter()
         problems: list[str] = []
-        asking = [asyncio.ensure_future(self._ask(sentinel)) for sentinel in self._sentinels.values()]
-        try:
-            for answer in asyncio.as_completed(asking):
-                try:
-                    votes[await answer] += 1
-                except BrokerUnavailable as error:
-                    problems.append(str(error))
-                    continue
-                [(endpoint, count)] = votes.most_common(1)
-                if count > len(asking) // 2:
-                    return endpoint
-        finally:
-            for each in asking:
-                each.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
+        for sentinel in [*self._sentinels]:
+            try:
+                votes[await self._ask(sentinel)] += 1
+            except BrokerUnavailable as error:
+                problems.append(str(error))
+                # the next look asks it last
+                self._sentinels.remove(sentinel)
+                self._sentinels.append(sentinel)
+                continue
+            [(endpoint, count)] = votes.most_common(1)
+            if count > len(self._sentinels) // 2:
+                return endpoint
         if not votes:
             raise BrokerUnavailable(f"no sentinel names the master {self._target.master!r}: {'; '.join(problems)}")
         [(endpoint, _)] = votes.most_common(1)

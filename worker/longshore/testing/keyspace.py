@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -32,8 +33,16 @@ def read_keyspace(client: redis.Redis) -> KeySpace:
 
 def read_lifetimes(client: redis.Redis) -> dict[str, int]:
     """When each key that has a lifetime expires, in Unix seconds."""
-    times = {key.decode(): client.expiretime(key) for key in client.scan_iter(count=1000)}
+    times = {key.decode(): _expires_at_s(client, key) for key in client.scan_iter(count=1000)}
     return {key: time for key, time in times.items() if time >= 0}
+
+
+def _expires_at_s(client: redis.Redis, key: bytes) -> int:
+    try:
+        return int(client.expiretime(key.decode()))
+    except redis.ResponseError:  # Redis 6
+        left = int(client.pttl(key))
+        return left if left < 0 else round(time.time() + left / 1000)
 
 
 def seed_keyspace(client: redis.Redis, content: Mapping[str, Any]) -> None:
