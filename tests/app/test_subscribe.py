@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from longshore import App, Client, Context, InvalidOption
+from longshore import App, Client, Context, InvalidOption, RetryPolicy
 from runtime.harness import containers, message, serving, state, until
 
 
@@ -46,6 +46,15 @@ async def test_a_bound_method_is_given_its_payload_as_a_value(redis_url: str, re
     assert "adress" in (message(redis_client, wrong).error or "")
     assert containers(redis_client, wrong) == {"archived"}
     assert app.options_for("email:welcome") == {"queue": "mail"}
+
+
+def test_it_takes_what_task_takes() -> None:
+    app, mailer, policy = App(), Mailer(), RetryPolicy()
+    app.subscribe("a", mailer.welcome, payload=WelcomeEmail, retry=policy, max_retry=3, rate_limit="5/s")
+    handler = app.handler("a")
+    assert handler.failure_policy.retry is policy
+    assert handler.defaults == {"max_retry": 3}
+    assert handler.limit is not None
 
 
 def test_a_handler_without_room_for_the_payload_or_a_type_no_payload_can_be_is_refused() -> None:

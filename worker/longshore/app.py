@@ -14,7 +14,7 @@ from longshore.context import Context
 from longshore.defaults import NO_DEFAULTS, TaskDefaults, checked_defaults
 from longshore.errors import HandlerNotFound, InvalidOption
 from longshore.group_aggregator import Aggregate, GroupAggregator, aggregator_for
-from longshore.handler import Handler, handler_for, name_of
+from longshore.handler import FROM_ANNOTATION, Handler, handler_for, name_of
 from longshore.middleware import Middleware, checked_middleware, compose
 from longshore.policy.failure_policy import (
     ErrorCallback,
@@ -38,6 +38,18 @@ E = TypeVar("E", bound=ErrorCallback)
 Q = TypeVar("Q", bound=EnqueueMiddleware)
 A = TypeVar("A", bound=Aggregate)
 PayloadT = TypeVar("PayloadT")
+
+
+class HandlerSettings(TaskDefaults, total=False):
+    """What ``App.task`` takes, for those who hand it on."""
+
+    retry: RetryFunction | None
+    retry_delay: RetryDelay | None
+    is_failure: IsFailure | None
+    rate_limit: str | RateLimit | None
+    max_concurrency: int | None
+    middleware: Sequence[Middleware]
+    process: bool
 
 
 class App:
@@ -81,12 +93,14 @@ class App:
         max_concurrency: int | None = None,
         middleware: Sequence[Middleware] = (),
         process: bool = False,
+        payload: Any = FROM_ANNOTATION,
         **defaults: Unpack[TaskDefaults],
     ) -> Callable[[F], F]:
         """Register the decorated function for a task type, or for every type that begins with ``pattern``.
 
         An exact match wins over a prefix, the longer prefix over the shorter. Async functions run as asyncio tasks,
-        plain ones in a thread, or with ``process`` in a process of their own (docs/worker.md).
+        plain ones in a thread, or with ``process`` in a process of their own (docs/worker.md). ``payload``: what the
+        payload becomes, instead of what the parameter's annotation says.
 
         ``retry(failed)`` says what becomes of the task after a failed attempt: a RetryDecision, or None for the usual;
         a RetryPolicy is one. What is usual: ``retry_delay(retried, error)`` gives the wait before the next attempt
@@ -110,6 +124,7 @@ class App:
                 handler_for(
                     pattern,
                     function,
+                    payload_type=payload,
                     failure_policy=policy,
                     defaults=checked,
                     limit=limit,
@@ -155,14 +170,14 @@ class App:
         handler: Callable[[Context[Any], PayloadT], Awaitable[Any] | Any],
         *,
         payload: type[PayloadT],
-        **defaults: Unpack[TaskDefaults],
+        **settings: Unpack[HandlerSettings],
     ) -> None:
         """Register a handler and the type of its payload, both checked against each other by the type checker.
 
-        For functions that are not decorated where they are written, such as bound methods of a service. Raises
-        InvalidOption as ``task`` does.
+        For functions that are not decorated where they are written, such as bound methods of a service. ``settings``,
+        and what is raised, are as for ``task``.
         """
-        self._add(handler_for(pattern, handler, payload_type=payload, defaults=checked_defaults(defaults)))
+        self.task(pattern, payload=payload, **settings)(handler)
 
     def limit_queue(
         self, queue: str, *, rate_limit: str | RateLimit | None = None, max_concurrency: int | None = None

@@ -19,6 +19,7 @@ from longshore.policy.limits import Limit
 
 NO_POLICY = FailurePolicy()
 
+FROM_ANNOTATION: Any = inspect.Parameter.empty
 _REQUIRED: Any = inspect.Parameter.empty
 
 
@@ -71,7 +72,7 @@ def handler_for(
     function: Callable[..., Any],
     *,
     failure_policy: FailurePolicy = NO_POLICY,
-    payload_type: Any = _REQUIRED,
+    payload_type: Any = FROM_ANNOTATION,
     defaults: Mapping[str, Any] = NO_DEFAULTS,
     limit: Limit | None = None,
     middleware: tuple[Middleware, ...] = (),
@@ -99,7 +100,7 @@ def handler_for(
         names = ", ".join(one.name for one in required)
         raise InvalidOption("handler", f"{where} takes {names}; a handler takes a context and one payload at most")
     payload = required[0] if required else (rest[0] if rest else None)
-    if payload_type is not _REQUIRED:
+    if payload_type is not FROM_ANNOTATION:
         if payload is None:
             raise InvalidOption("handler", f"{where} takes no payload; let it take one")
         typed = payload.replace(annotation=payload_type)

@@ -459,15 +459,13 @@ class Server(Service):
             async with asyncio.timeout(self._timing.settle_at_stop.total_seconds()):
                 await self._acknowledger.flush()
                 await self._syncer.tick()
+                await self._error_callbacks.flush()  # they have what is left of the time
         lost = len(self._acknowledger) + len(self._syncer)
         if lost:
             _logger.error(
                 "Outcomes of tasks could not be written; these tasks will run again",
                 extra={"action": "outcomes_lost", "tasks": lost},
             )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timing.settle_at_stop.total_seconds()):
-                await self._error_callbacks.flush()
 
     async def _finish(self) -> None:
         """Whatever happened before: leave nothing behind that needs this process."""

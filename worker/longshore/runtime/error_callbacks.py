@@ -41,10 +41,7 @@ class ErrorCallbacks:
             return
         untold, self._untold = self._untold, 0
         if untold:
-            _logger.error(
-                "Error callbacks are too slow; failed attempts were not told",
-                extra={"action": "errors_untold", "attempts": untold},
-            )
+            _untold(untold)
         task = self._loop.create_task(self._tell(callbacks, failed, decision))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
@@ -56,6 +53,8 @@ class ErrorCallbacks:
 
     def close(self) -> None:
         """Tell no more."""
+        if left := len(self._telling) + self._untold:
+            _untold(left)
         for task in self._telling:
             task.cancel()
         self._threads.close()
@@ -114,6 +113,13 @@ async def _error_of(call: Awaitable[Any]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+def _untold(attempts: int) -> None:
+    _logger.error(
+        "Error callbacks are too slow; failed attempts were not told",
+        extra={"action": "errors_untold", "attempts": attempts},
+    )
 
 
 def _fields(action: str, failed: FailedAttempt) -> dict[str, str]:

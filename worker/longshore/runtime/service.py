@@ -125,6 +125,10 @@ class Service(ABC):
         except asyncio.CancelledError:
             if self._ready.is_set() or not self._stop.is_set():
                 raise
+        except Exception:
+            if self._ready.is_set():  # within another program, nobody may be waiting for it to end
+                self._logger.exception("It broke", extra={"action": "broke"})
+            raise
         finally:
             await self._health.close()
 
