@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from go_peer import GoPeer
-from longshore import App, CallNext, Client, Context, DuplicateTask, RevokeTask
+from longshore import App, CallNext, Client, Context, DuplicateTask, RetryLater, RevokeTask
 from longshore.opentelemetry import instrument, trace_enqueueing, trace_handlers
 from runtime.harness import serving, state, until
 
@@ -119,6 +119,10 @@ async def _revoke() -> None:
     raise RevokeTask
 
 
+async def _later() -> None:
+    raise RetryLater(after=60)
+
+
 async def _sleep() -> None:
     await asyncio.sleep(3600)
 
@@ -129,8 +133,9 @@ async def _sleep() -> None:
         (_value_error, StatusCode.ERROR, "ValueError"),
         (_sleep, StatusCode.ERROR, "CancelledError"),
         (_revoke, StatusCode.UNSET, None),
+        (_later, StatusCode.UNSET, None),
     ],
-    ids=["an error", "a deadline", "revoked"],
+    ids=["an error", "a deadline", "revoked", "put off"],
 )
 async def test_a_failed_attempt_is_marked(
     redis_url: str,

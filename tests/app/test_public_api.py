@@ -42,6 +42,7 @@ PUBLIC = {
     "RedisSettings": "where and how to connect",
     "RetryAction": "retry, archive or drop",
     "RetryDecision": "what becomes of a failed task",
+    "RetryLater": "raised to be attempted again after so long",
     "RetryPolicy": "growing delays, errors by type",
     "RevokeTask": "raised to drop a task",
     "Server": "runs handlers, embedded",

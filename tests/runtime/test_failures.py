@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 import sys
 import threading
 from datetime import timedelta
@@ -22,6 +23,7 @@ from longshore import (
     LeaseExpired,
     RetryAction,
     RetryDecision,
+    RetryLater,
     RetryPolicy,
     RevokeTask,
     SkipRetry,
@@ -106,6 +108,39 @@ async def test_what_the_handler_says_itself_outranks_the_policy(
 
     task_id = await run_one(app, redis_url, redis_client, "signal")
     assert containers(redis_client, task_id) == container
+
+
+@pytest.mark.parametrize(
+    ("options", "retried", "counted"),
+    [({"after": 3600}, 1, (1, 1)), ({"after": timedelta(hours=1), "counts": False}, 0, (0, 0))],
+    ids=["counting", "without counting"],
+)
+async def test_a_handler_can_put_its_task_off(
+    redis_url: str, redis_client: redis.Redis, options: dict[str, Any], retried: int, counted: tuple[int, int]
+) -> None:
+    app = App(retry=lambda failed: RetryDecision.archive())
+
+    @app.task("busy")
+    async def busy() -> None:
+        try:
+            raise ConnectionError("busy")
+        except ConnectionError as error:
+            raise RetryLater("the shop is closed", **options) from error
+
+    task_id = await run_one(app, redis_url, redis_client, "busy", max_retry=1)
+    assert containers(redis_client, task_id) == {"retry"}
+    assert (message(redis_client, task_id).retried, message(redis_client, task_id).error) == (
+        retried,
+        "the shop is closed",
+    )
+    assert counters(redis_client) == counted
+    wait_s = redis_client.zscore(keys.retry("default"), task_id) - redis_client.time()[0]
+    assert 3600 - 60 <= wait_s <= 3600
+
+
+def test_what_puts_a_task_off_comes_whole_from_another_process() -> None:
+    signal = pickle.loads(pickle.dumps(RetryLater("closed", after=60, counts=False)))
+    assert (str(signal), signal.after, signal.counts) == ("closed", timedelta(minutes=1), False)
 
 
 async def test_deadlines_and_cancellations_are_errors_a_policy_can_tell(

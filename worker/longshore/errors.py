@@ -26,8 +26,13 @@ LongshoreError
 └── HandlerSignal            raised by handlers to say what shall become of the task
     ├── SkipRetry                archive it now
     │   └── PayloadError             the payload does not fit the handler's parameter
+    ├── RetryLater               attempt it again after so long, perhaps without using up a retry
     └── RevokeTask               drop it now, as if it had succeeded
 """
+
+from __future__ import annotations
+
+from datetime import timedelta
 
 
 class LongshoreError(Exception):
@@ -189,6 +194,18 @@ class SkipRetry(HandlerSignal):
 
 class PayloadError(SkipRetry):
     """The payload does not fit the handler's parameter. A retry would meet the same bytes, so the task is archived."""
+
+
+class RetryLater(HandlerSignal):
+    """Attempt the task again after a wait of the handler's choice, as when a service says how long it is busy."""
+
+    def __init__(
+        self, message: str = "retry later", *, after: timedelta | float | None = None, counts: bool = True
+    ) -> None:
+        """``after``: timedelta or seconds; None: Asynq's default delay. ``counts``: see RetryDecision.retry."""
+        super().__init__(message)
+        self.after = after if after is None or isinstance(after, timedelta) else timedelta(seconds=after)
+        self.counts = counts
 
 
 class RevokeTask(HandlerSignal):

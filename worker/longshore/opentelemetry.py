@@ -22,7 +22,7 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode, TracerProvider
 
 from longshore.app import App
 from longshore.context import Context
-from longshore.errors import RevokeTask
+from longshore.errors import RetryLater, RevokeTask
 from longshore.middleware import CallNext, Middleware
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.protocol.snapshots import TaskInfo
@@ -91,8 +91,8 @@ def trace_handlers(*, tracer_provider: TracerProvider | None = None, linked: boo
         ) as span:
             try:
                 return await call_next(ctx)
-            except RevokeTask:
-                raise  # the handler's word that there was nothing to do
+            except (RevokeTask, RetryLater):
+                raise  # the handler's word that there is nothing to do, or not now
             except BaseException as error:  # a deadline is a cancellation
                 span.record_exception(error)
                 _fail(span, error)

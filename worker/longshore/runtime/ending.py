@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from longshore.broker.base import Archive, Complete, Done, Outcome, Retry
-from longshore.errors import HandlerSignal, LongshoreError, RevokeTask, SkipRetry
+from longshore.errors import HandlerSignal, LongshoreError, RetryLater, RevokeTask, SkipRetry
 from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
 from longshore.policy.failure_policy import FailurePolicy, RetryFunction
 from longshore.policy.retry import Decision, Failure, Step, Weight
@@ -41,6 +41,9 @@ def failure_from(failed: FailedAttempt, *, policy: FailurePolicy) -> Failure:
         return Failure(error=text_of(error), weight=Weight.REVOKED)
     if isinstance(signal, SkipRetry):
         return Failure(error=text_of(error), weight=Weight.FINAL)
+    if isinstance(signal, RetryLater):
+        weight = Weight.FAILURE if signal.counts else Weight.UNCOUNTED
+        return Failure(error=text_of(error), weight=weight, delay=signal.after, reason="put off by its handler")
     decision = None if policy.retry is None else _decision(failed, policy.retry)
     if decision is None:
         weight = Weight.FAILURE if _is_failure(error, policy) else Weight.POSTPONED
