@@ -10,13 +10,15 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
 
-from longshore import App, Client, GroupedTask, RevokeTask, Server, SkipRetry, Task
+from longshore import App, Client, GroupedTask, RevokeTask, Server, SkipRetry, Task, TaskInfo, TaskState
+from longshore.producer.middleware import EnqueueNext
 from longshore.protocol import codec, keys
 from longshore.testing import RedisServer, new_message, queue_content, seed_keyspace
 from runtime.harness import PATIENCE_S, containers, message, quick, serving, state, until
@@ -214,6 +216,86 @@ async def test_locks_of_aggregated_tasks_are_free_again(redis_url: str) -> None:
         for n in (1, 2):
             await enqueue_all(client, ["same"], unique_for=3600)
             await until(lambda n=n: len(one.ran) == n)
+
+
+@dataclass
+class Around:
+    """Enqueue middleware that adds a header, and misbehaves as it is told."""
+
+    misbehave: str = ""
+    seen: list[tuple[str, Any, Any]] = field(default_factory=list)
+
+    async def __call__(self, task: Task, call_next: EnqueueNext) -> TaskInfo:
+        if self.misbehave == "before":
+            raise RuntimeError("before")
+        info = await call_next(task.with_options(headers={"trace": "1"}, queue="elsewhere"))
+        self.seen.append((task.type, task.options["queue"], info.state))
+        if self.misbehave == "after":
+            raise RuntimeError("after")
+        return info
+
+
+async def test_the_merged_task_goes_through_the_enqueue_middleware_and_stays_in_its_queue(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app, around = delaying()
+    async with Client(redis_url) as client, serving(app, redis_url, group_max_size=1):
+        await enqueue_all(client, [1])
+        [task_id] = await until(lambda: redis_client.zrange(keys.scheduled("default"), 0, -1))
+        await until(lambda: around.seen)
+    assert message(redis_client, task_id.decode()).headers == {"trace": "1"}
+    assert around.seen == [("merged", "default", TaskState.SCHEDULED)]
+
+
+def delaying(misbehave: str = "") -> tuple[App, Around]:
+    app = App()
+    around = Around(misbehave)
+    app.enqueue_middleware(around)
+
+    @app.aggregator()
+    async def merge(group: str, tasks: Sequence[GroupedTask]) -> Task:
+        return Task("merged", process_in=3600)
+
+    return app, around
+
+
+async def test_middleware_that_fails_before_the_task_is_sent_keeps_the_groups_tasks(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, around = delaying("before")
+    async with Client(redis_url) as client, serving(app, redis_url, group_max_size=1):
+        await enqueue_all(client, [1])
+        await until(lambda: "aggregation_failed" in actions(caplog))
+        assert not redis_client.exists(keys.scheduled("default"))
+        around.misbehave = ""
+        await until(lambda: redis_client.exists(keys.scheduled("default")))
+    assert redis_client.zcard(keys.scheduled("default")) == 1
+
+
+async def test_middleware_that_fails_after_the_task_was_sent_changes_nothing(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = delaying("after")
+    async with Client(redis_url) as client, serving(app, redis_url, group_max_size=1):
+        await enqueue_all(client, [1])
+        await until(lambda: "middleware_failed" in actions(caplog))
+    assert redis_client.zcard(keys.scheduled("default")) == 1
+    assert not left_of_groups(redis_client)
+
+
+async def test_middleware_that_does_not_hand_the_task_on_keeps_the_groups_tasks(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = delaying()
+
+    @app.enqueue_middleware
+    async def swallow(task: Task, call_next: EnqueueNext) -> Any:
+        return None
+
+    async with Client(redis_url) as client, serving(app, redis_url, group_max_size=1):
+        [task_id] = await enqueue_all(client, [1])
+        await until(lambda: "aggregation_failed" in actions(caplog))
+        assert state(redis_client, task_id) == "aggregating"
 
 
 # -- failures ----------------------------------------------------------------------------------------------------------

@@ -317,9 +317,10 @@ class App:
         return SyncClient(redis, retry_for=retry_for, defaults=self.options_for, middleware=through)
 
     def _through_middleware(self) -> tuple[EnqueueMiddleware, ...]:
-        return (self._enqueue,) if any(one._enqueue_middleware for one in (self, *self._within())) else ()
+        return (self.enqueue_through,) if any(one._enqueue_middleware for one in (self, *self._within())) else ()
 
-    async def _enqueue(self, task: Task, call_next: EnqueueNext) -> TaskInfo:
+    async def enqueue_through(self, task: Task, call_next: EnqueueNext) -> TaskInfo:
+        """All of the enqueue middleware as one: what is around a task of this type."""
         try:
             pattern = self.handler(task.type).pattern
         except HandlerNotFound:

@@ -26,6 +26,7 @@ from longshore.protocol.notices import Standing, TakeTurn
 from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.aggregation import Aggregations
 from longshore.runtime.aggregator import Aggregator
+from longshore.runtime.aggregator_call import AggregatorCalls
 from longshore.runtime.attempt import InFlight, WatchedInFlight
 from longshore.runtime.cancellations import Cancellations
 from longshore.runtime.duties import Duties
@@ -36,6 +37,7 @@ from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
 from longshore.runtime.limiter import Limiter
 from longshore.runtime.loop_watch import LoopWatch
+from longshore.runtime.merging import Merging
 from longshore.runtime.pauses import Pauses
 from longshore.runtime.process_pool import ProcessPool, usable_cpus
 from longshore.runtime.processor import Processor
@@ -335,16 +337,19 @@ class Server(Service):
         aggregators = self._app.aggregators
         if not aggregators:
             return None
-        timing, clock = self._timing, self._clock
+        timing, clock, groups = self._timing, self._clock, self._broker.groups
         return Aggregator(
-            self._broker,
+            groups,
             queues=self._queues,
             duties=self._duties,
             router=GroupRouter(aggregators),
             rule=self._grouping,
             aggregations=Aggregations(
-                self._broker,
-                options_for=self._app.options_for,
+                groups,
+                calls=AggregatorCalls(cancel_grace=timing.cancel_grace),
+                merging=Merging(
+                    groups, options_for=self._app.options_for, through=self._app.enqueue_through, clock=clock
+                ),
                 outage=self._outage,
                 timing=timing,
                 clock=clock,

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Collection
 from typing import NamedTuple
 
-from longshore.broker.base import Broker
-from longshore.broker.groups_base import GroupPage, GroupState
+from longshore.broker.groups_base import GroupPage, GroupState, GroupStore
 from longshore.errors import BrokerUnavailable, InvalidData, LongshoreError
 from longshore.group_aggregator import GroupAggregator, GroupRouter
 from longshore.policy.grouping import GroupingRule, hold_after, readiness
@@ -51,7 +50,7 @@ class Aggregator:
 
     def __init__(
         self,
-        broker: Broker,
+        groups: GroupStore,
         *,
         queues: Collection[str],
         duties: Duties,
@@ -63,7 +62,7 @@ class Aggregator:
         timing: Timing,
         clock: Clock,
     ) -> None:
-        self._groups = broker.groups
+        self._groups = groups
         self._duties = duties
         self._router = router
         self._rule = rule
