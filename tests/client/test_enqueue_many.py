@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,19 +70,51 @@ async def test_an_option_for_all_that_cannot_be_used_is_raised_and_nothing_is_se
     assert read_keyspace(redis_client) == {}
 
 
-async def test_the_tasks_may_come_from_a_generator_without_being_held_all_at_once(
+async def test_the_tasks_may_come_from_a_generator_which_is_read_two_portions_ahead_at_most(
     client: Client, redis_client: redis.Redis
 ) -> None:
     stored: list[int] = []
 
     def tasks() -> Iterator[Any]:
-        for number in range(2500):
+        for number in range(4500):
             if number % 1000 == 0:
                 stored.append(redis_client.llen(keys.pending("default")))
             yield "t", number
 
-    assert len(await client.enqueue_many(tasks())) == 2500
-    assert stored == [0, 1000, 2000]
+    assert len(await client.enqueue_many(tasks())) == 4500
+    assert all(number >= 1000 * (round_ - 2) for round_, number in enumerate(stored))
+    assert redis_client.llen(keys.pending("default")) == 4500
+
+
+async def test_a_generator_that_fails_leaves_what_it_gave_before_enqueued_and_nothing_under_way(
+    client: Client, redis_client: redis.Redis
+) -> None:
+    def tasks() -> Iterator[Any]:
+        for number in range(1500):
+            yield "t", number
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError):
+        await client.enqueue_many(tasks())
+    assert redis_client.llen(keys.pending("default")) % 1000 == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"retention": 60, "headers": {"a": "1"}}, {"process_in": 60, "group": "g"}])
+@pytest.mark.parametrize("payload", [None, b"", b"x", {"n": 1}, b"y" * 300, "z" * 70_000])
+async def test_tasks_that_share_a_type_are_stored_as_if_each_came_alone(
+    client: Client, redis_client: redis.Redis, options: Any, payload: Any
+) -> None:
+    [many, other] = await client.enqueue_many([("t", payload), Task("t", payload)], **options)
+    assert isinstance(many, TaskInfo)
+    assert isinstance(other, TaskInfo)
+    single = await client.enqueue("t", payload, **options)
+    for info in (many, other):
+        data = redis_client.hget(keys.task("default", info.id), "msg")
+        assert isinstance(data, bytes)
+        stored = codec.decode_task(data)
+        assert stored == codec.decode_task(codec.encode_task(info.message))
+        assert replace(stored, id="") == replace(codec.decode_task(codec.encode_task(single.message)), id="")
+        assert info.state is single.state
 
 
 async def test_the_queue_is_registered_at_every_call_even_if_somebody_has_removed_it(

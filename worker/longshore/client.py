@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, repeat
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeAlias, Unpack
@@ -19,7 +19,7 @@ from longshore.errors import EnqueueError, InvalidOption, TaskNotFound, WrongTyp
 from longshore.producer.coalescer import Coalescer
 from longshore.producer.delivery import Delivery
 from longshore.producer.middleware import EnqueueMiddleware, composed
-from longshore.producer.preparation import Enqueued, TaskLike, answer, new_task, task_from, with_all_options
+from longshore.producer.preparation import Batch, Enqueued, TaskLike, answer, new_task, task_from, with_all_options
 from longshore.producer.results import Results, TaskResult
 from longshore.producer.task_ids import random_ids
 from longshore.protocol.snapshots import TaskInfo
@@ -104,11 +104,30 @@ class Client:
         checked = checked_options(options)
         results: list[Enqueued] = []
         items = iter(tasks)
-        while some := list(islice(items, MOST_AT_ONCE)):
-            if self._through_middleware is None:
-                results += await self._create_many(some, checked)
-            else:
+        some = list(islice(items, MOST_AT_ONCE))
+        if self._through_middleware is not None:
+            while some:
                 results += await self._many_through_middleware(some, checked)
+                some = list(islice(items, MOST_AT_ONCE))
+            return results
+        under_way: asyncio.Task[list[Enqueued]] | None = None
+        try:
+            while some:
+                portion = await self._prepared(some, checked)
+                if under_way is not None:
+                    results += await under_way
+                    under_way = None
+                some = list(islice(items, MOST_AT_ONCE))
+                if some:  # Redis is at work while the next are prepared
+                    under_way = asyncio.create_task(self._send_prepared(*portion))
+                else:
+                    results += await self._send_prepared(*portion)
+        except BaseException as error:
+            if under_way is not None:  # the iterable has failed, or the caller was cancelled
+                if isinstance(error, asyncio.CancelledError):
+                    under_way.cancel()
+                await asyncio.wait([under_way])
+            raise
         return results
 
     async def result(
@@ -187,25 +206,31 @@ class Client:
             raise result
         return result
 
-    async def _create_many(self, items: Sequence[TaskLike], call_options: Mapping[str, Any]) -> list[Enqueued]:
+    async def _prepared(
+        self, items: Sequence[TaskLike], call_options: Mapping[str, Any]
+    ) -> tuple[list[NewTask | InvalidOption], datetime]:
         now = self._clock()
-        results: list[Enqueued | NewTask] = []
-        for item in items:
-            try:
-                task = task_from(item)
-                complete = with_all_options(task, self._defaults_of(task.type), call_options)
-                results.append(new_task(complete, complete.options, random_id=next(self._random_ids), now=now))
-            except InvalidOption as error:
-                results.append(error)
-        new = [result for result in results if isinstance(result, NewTask)]
+        batch = Batch(call_options, defaults_of=self._defaults_of, random_ids=self._random_ids, now=now)
+        prepared: list[NewTask | InvalidOption] = []
+        for start in range(0, len(items), _MOST_IN_A_TURN):
+            for item in items[start : start + _MOST_IN_A_TURN]:
+                try:
+                    prepared.append(batch.prepare(item))
+                except InvalidOption as error:
+                    prepared.append(error)
+            await asyncio.sleep(0)
+        return prepared, now
+
+    async def _send_prepared(self, prepared: Sequence[NewTask | InvalidOption], now: datetime) -> list[Enqueued]:
+        new = [task for task in prepared if not isinstance(task, InvalidOption)]
         answers: list[Enqueued] = []
         for portion in portions(new):
             sent = await self._delivery.send(portion, now=now)
-            answers += [answer(task, result, now) for task, result in zip(portion, sent, strict=True)]
-        if len(answers) == len(results):
+            answers += map(answer, portion, sent, repeat(now))
+        if len(answers) == len(prepared):
             return answers
         remaining = iter(answers)
-        return [next(remaining) if isinstance(result, NewTask) else result for result in results]
+        return [task if isinstance(task, InvalidOption) else next(remaining) for task in prepared]
 
     async def _many_through_middleware(
         self, items: Sequence[TaskLike], call_options: Mapping[str, Any]
@@ -243,6 +268,9 @@ class Client:
             known = self._checked_defaults[task_type] = (given, checked_options(given))
         return known[1]
 
+
+# Tasks prepared before the event loop has another turn: a few milliseconds.
+_MOST_IN_A_TURN = 200
 
 # Types whose defaults are remembered: a prefix handler may see types without end.
 _MOST_DEFAULTS = 1000

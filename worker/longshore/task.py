@@ -160,7 +160,7 @@ def encode_payload(payload: Any) -> bytes | None:
     if isinstance(payload, (bytes, bytearray, memoryview)):
         return bytes(payload)
     try:
-        return json.dumps(payload, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _JSON.encode(payload).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidOption("payload", f"cannot be written as JSON: {error}") from error
 
@@ -183,6 +183,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# json.dumps would make one for each payload, which costs as much as a small payload does
+_JSON = json.JSONEncoder(default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 # -- checks ------------------------------------------------------------------------------------------------------------

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from longshore.broker.watches_base import Watches
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewTask:
-    """A task to create. Its route follows from the fields, as Asynq's client has it (asynq-protocol §2.5)."""
+class NewTask(NamedTuple):
+    """A task to create. Its route follows from the fields, as Asynq's client has it (asynq-protocol §2.5).
+
+    A tuple: one is made for every task.
+    """
 
     message: TaskMessage  # unique_key is set when a lock is wanted
     process_at: datetime | None = None  # later than now: scheduled. None: pending (or aggregating, with message.group)
     unique_for: timedelta | None = None  # lock lifetime, whole seconds ≥ 1, counted from process_at when that is later
+    body: bytes | None = None  # the message's bytes, where they are known already
 
 
 class EnqueueResult(Enum):

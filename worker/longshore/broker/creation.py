@@ -58,7 +58,7 @@ def creation_calls(tasks: Sequence[NewTask], now: datetime, sending: Sending | N
         if call is None:
             call = calls[message.queue] = CreationCall(queue=message.queue)
         call.positions.append(position)
-        body = codec.encode_task(message)
+        body = codec.encode_task(message) if task.body is None else task.body
         if task.process_at is None and message.group is None and message.unique_key is None:
             call.arguments += (message.id, body, b"p")  # nearly every task
             call.containers.add(_PENDING)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -12,7 +13,7 @@ from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.protocol.snapshots import TaskInfo
 from longshore.protocol.states import TaskState
-from longshore.task import OPTIONS, Task, merged_options, time_limits
+from longshore.task import OPTIONS, Task, encode_payload, merged_options, time_limits
 
 TaskLike: TypeAlias = Task | str | tuple[str] | tuple[str, Any] | tuple[str, Any, Mapping[str, Any]]
 """A task; or its type; or a tuple of its type, payload and options, of which the later two may be left out."""
@@ -71,6 +72,73 @@ def new_task(task: Task, options: Mapping[str, Any], *, random_id: str, now: dat
         process_at=process_at if process_at is not None and process_at > now else None,
         unique_for=unique_for,
     )
+
+
+class Batch:
+    """Prepares many tasks of one call.
+
+    Those of one type that have no options of their own differ in id and payload only. What they share is decided, and
+    encoded, once.
+    """
+
+    def __init__(
+        self,
+        call_options: Mapping[str, Any],
+        *,
+        defaults_of: Callable[[str], Mapping[str, Any]],
+        random_ids: Iterator[str],
+        now: datetime,
+    ) -> None:
+        self.now = now
+        self._call_options = call_options
+        self._defaults_of = defaults_of
+        self._random_ids = random_ids
+        self._moulds: dict[str, _Mould | None] = {}  # by type; None: each task of the type is another
+        self._has_moulds = "unique_for" not in call_options and "task_id" not in call_options
+
+    def prepare(self, item: TaskLike) -> NewTask:
+        """What is stored for an item. Raises InvalidOption."""
+        if self._has_moulds:
+            # not isinstance: a subclass may mean something else
+            if type(item) is tuple and len(item) == 2 and type(item[0]) is str:
+                mould = self._mould(item[0])
+                if mould is not None:
+                    return mould.cast(next(self._random_ids), encode_payload(item[1]))
+            elif type(item) is Task and not item.options:
+                mould = self._mould(item.type)
+                if mould is not None:
+                    return mould.cast(next(self._random_ids), item.payload)
+        task = task_from(item)
+        options = with_all_options(task, self._defaults_of(task.type), self._call_options).options
+        return new_task(task, options, random_id=next(self._random_ids), now=self.now)
+
+    def _mould(self, task_type: str) -> _Mould | None:
+        try:
+            return self._moulds[task_type]
+        except KeyError:
+            task = Task(task_type)
+            options = with_all_options(task, self._defaults_of(task_type), self._call_options).options
+            mould = None if "unique_for" in options else _Mould(new_task(task, options, random_id="", now=self.now))
+            self._moulds[task_type] = mould
+            return mould
+
+
+class _Mould:
+    """What tasks that differ in id and payload only have in common."""
+
+    __slots__ = ("_encode", "_process_at", "_shared")
+
+    def __init__(self, example: NewTask) -> None:
+        message = example.message
+        self._encode = codec.task_encoder(message)
+        self._process_at = example.process_at
+        self._shared = {
+            each.name: getattr(message, each.name) for each in fields(message) if each.name not in ("id", "payload")
+        }
+
+    def cast(self, task_id: str, payload: bytes | None) -> NewTask:
+        message = TaskMessage(id=task_id, payload=payload, **self._shared)
+        return NewTask(message, self._process_at, None, self._encode(task_id, payload))
 
 
 def answer(task: NewTask, result: EnqueueResult | WrongType, now: datetime) -> TaskInfo | EnqueueError | WrongType:

@@ -49,44 +49,53 @@ local i = 8
 while ARGV[i] do
   local id, msg, kind = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   i = i + 3
-  local route = string.lower(kind)
-  local due, group, lock, lifetime
-  if route == "s" or route == "d" then
-    due, i = ARGV[i], i + 1
-  end
-  if route == "g" or route == "d" then
-    group, i = ARGV[i], i + 1
-  end
-  if route ~= kind then
-    lock, lifetime, i = ARGV[i], ARGV[i + 1], i + 2
-  end
   local key = ARGV[1] .. id
   local reply = "1"
-  if lock and redis.call("EXISTS", lock) == 1 then
-    reply = "-"
-  elseif redis.call("EXISTS", key) == 1 then
-    reply = "0"
-  elseif route == "p" then
-    pending[#pending + 1] = id
-    redis.call("HSET", key, "msg", msg, "state", "pending", "pending_since", ARGV[3])
-  elseif due then
-    redis.call("ZADD", KEYS[2], due, id)
-    redis.call("HSET", key, "msg", msg, "state", "scheduled")
-    if group then
-      redis.call("HSET", key, "group", group)
+  if kind == "p" then -- nearly every task
+    if redis.call("EXISTS", key) == 1 then
+      reply = "0"
+    else
+      redis.call("HSET", key, "msg", msg, "state", "pending", "pending_since", ARGV[3])
+      pending[#pending + 1] = id
     end
   else
-    local added = redis.pcall("ZADD", ARGV[2] .. group, ARGV[4], id)
-    if type(added) == "table" then
-      reply = "w"
-    else
-      redis.call("SADD", KEYS[3], group)
-      redis.call("HSET", key, "msg", msg, "state", "aggregating", "group", group)
+    local route = string.lower(kind)
+    local due, group, lock, lifetime
+    if route == "s" or route == "d" then
+      due, i = ARGV[i], i + 1
     end
-  end
-  if lock and reply == "1" then
-    redis.call("SET", lock, id, "EX", lifetime)
-    redis.call("HSET", key, "unique_key", lock)
+    if route == "g" or route == "d" then
+      group, i = ARGV[i], i + 1
+    end
+    if route ~= kind then
+      lock, lifetime, i = ARGV[i], ARGV[i + 1], i + 2
+    end
+    if lock and redis.call("EXISTS", lock) == 1 then
+      reply = "-"
+    elseif redis.call("EXISTS", key) == 1 then
+      reply = "0"
+    elseif route == "p" then
+      redis.call("HSET", key, "msg", msg, "state", "pending", "pending_since", ARGV[3])
+      pending[#pending + 1] = id
+    elseif due then
+      redis.call("ZADD", KEYS[2], due, id)
+      redis.call("HSET", key, "msg", msg, "state", "scheduled")
+      if group then
+        redis.call("HSET", key, "group", group)
+      end
+    else
+      local added = redis.pcall("ZADD", ARGV[2] .. group, ARGV[4], id)
+      if type(added) == "table" then
+        reply = "w"
+      else
+        redis.call("SADD", KEYS[3], group)
+        redis.call("HSET", key, "msg", msg, "state", "aggregating", "group", group)
+      end
+    end
+    if lock and reply == "1" then
+      redis.call("SET", lock, id, "EX", lifetime)
+      redis.call("HSET", key, "unique_key", lock)
+    end
   end
   replies[#replies + 1] = reply
 end
