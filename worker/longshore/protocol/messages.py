@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from longshore.protocol.quick_init import quick_init
 
+
+@quick_init
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskMessage:
     """The content of a task's ``msg`` field (asynq.proto: TaskMessage)."""

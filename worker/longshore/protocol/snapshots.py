@@ -9,6 +9,7 @@ from typing import Any
 
 from longshore.protocol.messages import ServerInfo, TaskMessage, WorkerInfo
 from longshore.protocol.periodic import TickRecord
+from longshore.protocol.quick_init import quick_init
 from longshore.protocol.states import TaskState
 
 
@@ -81,6 +82,7 @@ class BrokerSnapshot:
     ticks: Mapping[str, TickRecord] = field(default_factory=dict)  # PeriodicTask name to its record, if there is one
 
 
+@quick_init
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskInfo:
     """A task and where it is."""
