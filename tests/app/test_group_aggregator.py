@@ -19,7 +19,7 @@ def merge(group: str, tasks: Sequence[GroupedTask]) -> Task:
 
 
 def grouped(payload: bytes | None) -> GroupedTask:
-    return GroupedTask(type="t", payload=payload, headers={}, id="i", queue="q", joined_at=datetime.now(UTC))
+    return GroupedTask(type="t", payload=payload, headers={}, id="i", queue="q", retried=0, joined_at=datetime.now(UTC))
 
 
 def test_the_longest_prefix_of_a_groups_name_wins() -> None:

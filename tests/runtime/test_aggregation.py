@@ -6,7 +6,6 @@ What each step does to Redis is in tests/scripts/test_groups.py, what Go peers m
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,21 @@ from typing import Any
 import pytest
 import redis
 
-from longshore import App, Client, GroupedTask, RevokeTask, Server, SkipRetry, Task, TaskInfo, TaskState
+from longshore import (
+    App,
+    BrokerUnavailable,
+    Client,
+    GroupedTask,
+    RedisSettings,
+    RevokeTask,
+    Server,
+    SkipRetry,
+    Task,
+    TaskInfo,
+    TaskState,
+)
+from longshore.broker.groups_base import FinishResult, GroupStore
+from longshore.broker.redis_broker import RedisBroker
 from longshore.producer.middleware import EnqueueNext
 from longshore.protocol import codec, keys
 from longshore.testing import RedisServer, new_message, queue_content, seed_keyspace
@@ -503,21 +516,54 @@ def seed_set(client: redis.Redis, *, expired: bool) -> None:
     client.zadd(keys.aggregation_sets("default"), {set_key: int(time.time()) + (-1 if expired else 120)})
 
 
-async def test_an_outage_in_the_middle_neither_loses_nor_doubles(tmp_path: Any) -> None:
+async def test_an_outage_in_the_middle_neither_loses_nor_doubles() -> None:
     one = Collector()
-    with RedisServer() as server:
-        async with interrupted(one, server.url) as (worker, client):
+    with RedisServer("--appendonly", "yes") as server:
+        async with interrupted(one, server.url):
             server.stop()
             assert one.hold is not None
             one.hold.set()
             await asyncio.sleep(0.3)
             assert one.ran == []
             server.start()
-            with redis.Redis.from_url(server.url) as plain:
-                # a Redis without persistence has forgotten all of it: then there is nothing to finish
-                await until(lambda: not left_of_groups(plain))
-            one.hold = None
-            await enqueue_all(client, [3, 4])
             await until(lambda: one.ran)
-            assert worker.running == 0
-    assert json.dumps(sorted(one.ran[-1])) == "[3, 4]"
+            with redis.Redis.from_url(server.url) as plain:
+                await until(lambda: not left_of_groups(plain))
+    assert [sorted(payload) for payload in one.ran] == [[1, 2]]
+    assert len(one.given) == 1
+
+
+class LosesReplies:
+    """The groups of a Redis; the reply to each way of finishing is lost once, after it was carried out."""
+
+    def __init__(self, groups: GroupStore) -> None:
+        self._groups = groups
+        self.lost = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._groups, name)
+
+    async def finish(self, *arguments: Any, **named: Any) -> FinishResult:
+        result = await self._groups.finish(*arguments, **named)
+        if not self.lost:
+            self.lost += 1
+            raise BrokerUnavailable("the reply was lost")
+        return result
+
+
+async def test_a_lost_reply_doubles_nothing(redis_url: str, redis_client: redis.Redis) -> None:
+    """D22: with Asynq, when the set's deletion fails its tasks are aggregated again."""
+    one = Collector()
+    broker = RedisBroker.connect(RedisSettings(url=redis_url))
+    groups = LosesReplies(broker.groups)
+    broker.groups = groups  # type: ignore[assignment]
+    options: dict[str, Any] = {"broker": broker, "group_max_size": 2, "timing": quick()}
+    async with Client(redis_url) as client, Server(one.app, **options):
+        await enqueue_all(client, [1, 2])
+        await until(lambda: groups.lost and one.ran)
+        await enqueue_all(client, [3, 4])
+        await until(lambda: len(one.ran) == 2)
+        await until(lambda: not left_of_groups(redis_client))
+    await broker.aclose()
+    assert [sorted(payload) for payload in one.ran] == [[1, 2], [3, 4]]
+    assert len(one.given) == 2

@@ -25,6 +25,7 @@ class GroupedTask:
     headers: Mapping[str, str]
     id: str  # unique within its queue
     queue: str
+    retried: int  # failed attempts at it, when it was run by itself before; mostly 0
     joined_at: datetime  # when it joined the group, to the second (aware, UTC)
 
     def decoded(self, as_type: Any = Any) -> Any:

@@ -25,6 +25,8 @@ _AT_ONCE = 4  # aggregations under way; Asynq: 3
 # Groups found ready that wait for their turn. Beyond, looking on is of no use: they are found again.
 _MOST_READY = 1000
 
+_SHARE = 9  # a look is followed by a pause that is so many times as long
+
 _logger = logging.getLogger("longshore.server")
 
 _Key = tuple[str, str]  # queue, group
@@ -89,6 +91,7 @@ class Aggregator:
         await visit_each(dict.fromkeys(due), self._look)
 
     async def _look(self, queue: str, _: None) -> None:
+        began = self._monotonic()
         cursor: str | None = None
         found = False
         refused: LongshoreError | None = None
@@ -108,8 +111,12 @@ class Aggregator:
             cursor = page.cursor
             if cursor is None or self._ready.qsize() >= _MOST_READY:
                 break
+        now_s = self._monotonic()
         if not found or queue not in self._duties.held():
-            self._look_at[queue] = self._monotonic() + self._idle_s
+            self._look_at[queue] = now_s + self._idle_s
+        else:
+            # A hundred thousand groups take a while to look at: no more than a tenth of Redis' time may go into that.
+            self._look_at[queue] = now_s + min(_SHARE * (now_s - began), self._idle_s)
         if refused is not None:
             raise refused
 

@@ -85,5 +85,6 @@ def _grouped(member: Member) -> GroupedTask:
         headers=message.headers,
         id=message.id,
         queue=message.queue,
+        retried=message.retried,
         joined_at=member.joined_at,
     )
