@@ -251,7 +251,7 @@ async def test_a_set_that_is_half_given_back_cannot_be_finished(broker: RedisBro
     [
         (merged(), queue_content(archived=[(new_message(id="m"), _NOW_S)]), FinishResult.ID_CONFLICT),
         (
-            replace(merged(unique_key=_UNIQUE), unique_for=timedelta(seconds=60)),
+            merged(unique_key=_UNIQUE)._replace(unique_for=timedelta(seconds=60)),
             {_UNIQUE: b"another"},
             FinishResult.DUPLICATE,
         ),
@@ -273,7 +273,7 @@ async def test_the_task_may_take_over_the_id_and_the_lock_of_a_member(
 ) -> None:
     member = grouped("m", unique_key=_UNIQUE)
     seed_keyspace(redis_client, taken(member, locks=True))
-    new = replace(merged(unique_key=_UNIQUE), unique_for=timedelta(seconds=60))
+    new = merged(unique_key=_UNIQUE)._replace(unique_for=timedelta(seconds=60))
     assert await broker.groups.finish(_SET, [member], new, now=_NOW) is FinishResult.FINISHED
     assert redis_client.get(_UNIQUE) == b"m"
     assert 0 < redis_client.ttl(_UNIQUE) <= 60
@@ -282,7 +282,7 @@ async def test_the_task_may_take_over_the_id_and_the_lock_of_a_member(
 
 async def test_the_task_may_be_delayed_or_join_another_group(broker: RedisBroker, redis_client: redis.Redis) -> None:
     seed_keyspace(redis_client, taken(grouped("a")))
-    later = replace(merged(group="daily"), process_at=_NOW + timedelta(hours=1))
+    later = merged(group="daily")._replace(process_at=_NOW + timedelta(hours=1))
     await broker.groups.finish(_SET, [grouped("a")], later, now=_NOW)
     assert read_keyspace(redis_client)[keys.scheduled("default")] == {b"m": float(_NOW_S + 3600)}
     assert await broker.forward("default", now=_NOW + timedelta(hours=2)) == 1
