@@ -212,6 +212,9 @@ async def test_a_deadline_ends_it_and_frees_its_slot_and_its_process(
     """One in Python code is raised an error and may clean up; one that is deaf is killed, with what it has started."""
     path = tmp_path / "pid"
     async with working(redis_url, process_pool_size=1, concurrency=1) as (producer, server):
+        # The process is there before: starting it may take longer than the second, and the task would never begin.
+        before = (await producer.enqueue("square", 2, retention=60)).message.id
+        assert await result(redis_client, before) == b"4"
         task_id = (await producer.enqueue(kind, str(path), timeout=1)).message.id
         first = await pid_in(path)
         await until(lambda: state(redis_client, task_id) == "retry")
