@@ -76,8 +76,8 @@ class ClusterConnection(RedisConnection):
             for node in call.waiting_for:
                 await node.forget_idle()
             where = ",".join(sorted(node.address for node in call.waiting_for)) or self.address
-            problem = call.refusal or f"does not answer within {self._seconds:g} s"
-            raise BrokerUnavailable(f"Redis at {where}: {problem}") from error
+            problem = f"Redis at {where} does not answer within {self._seconds:g} s"
+            raise BrokerUnavailable(call.refusal or problem) from error
         return call.replies
 
     async def block(self, command: Command, *, wait: timedelta) -> Any:
@@ -152,7 +152,7 @@ class ClusterConnection(RedisConnection):
                     for (index, _), reply in zip(some, result, strict=True):
                         call.replies[index] = reply
                         if isinstance(reply, exceptions.RedisError) and self._is_elsewhere(reply, node):
-                            call.refusal = str(reply)
+                            call.refusal = f"Redis at {node.address}: {reply}"
                             left[index] = self._asked(reply)
                             patient = patient or isinstance(reply, exceptions.TryAgainError)
             if failure is not None:
@@ -276,7 +276,7 @@ class _Call:
     commands: Sequence[Command]
     replies: list[Any] = field(init=False)
     waiting_for: set[RedisNode] = field(default_factory=set)
-    refusal: str = ""  # why the last of them were not carried out yet
+    refusal: str = ""  # why some were not carried out yet
 
     def __post_init__(self) -> None:
         self.replies = [None] * len(self.commands)

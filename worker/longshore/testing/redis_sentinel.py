@@ -120,6 +120,8 @@ class RedisSentinel:
             *(f"sentinel known-replica {name} {replica.host} {replica.port}" for replica in self.servers[1:]),
             *(f"sentinel known-sentinel {name} 127.0.0.1 {port} {ids[port]}" for port in ids if port != own_port),
         ]
+        if self._password:
+            lines.append(f"sentinel auth-pass {name} {self._password}")
         if self._sentinel_password:
             lines += [f"requirepass {self._sentinel_password}", f"sentinel sentinel-pass {self._sentinel_password}"]
         return "\n".join(lines) + "\n"
@@ -132,15 +134,21 @@ class RedisSentinel:
             time.sleep(0.02)
         raise RuntimeError(f"the replicas do not synchronize:\n{self.servers[-1].log}")
 
+    @property
+    def _password(self) -> str | None:
+        """Of the servers, if the arguments set one."""
+        given = dict(zip(self._arguments, self._arguments[1:], strict=False))
+        return given.get("--requirepass")
+
     def _follows(self, replica: RedisServer) -> bool:
-        with redis.Redis(port=replica.port) as client:
+        with redis.Redis(port=replica.port, password=self._password) as client:
             try:
                 return bool(client.info("replication").get("master_link_status") == "up")
             except redis.RedisError:
                 return False
 
     def _is_master(self, server: RedisServer) -> bool:
-        with redis.Redis(port=server.port, socket_timeout=1) as client:
+        with redis.Redis(port=server.port, password=self._password, socket_timeout=1) as client:
             try:
                 return bool(client.execute_command("ROLE")[0] == b"master")
             except redis.RedisError:
