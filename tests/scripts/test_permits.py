@@ -49,12 +49,20 @@ async def dequeued(broker: RedisBroker, count: int = 100) -> list[Permitted]:
     return [Permitted(leased=leased, after_s=0.0) for leased in taken.leased]
 
 
-async def admit(broker: RedisBroker, asked: Iterable[Permitted], limit: Limit, **options: Any) -> Admission:
-    return await broker.permits.admit(QUEUE, list(asked), name="mail", limit=limit, asker=asker(**options))
+async def admit(
+    broker: RedisBroker, asked: Iterable[Permitted], limit: Limit, *, holds: int = 100, **options: Any
+) -> Admission:
+    return await broker.permits.admit(QUEUE, list(asked), name="mail", limit=limit, holds=holds, asker=asker(**options))
 
 
 async def take(
-    broker: RedisBroker, limit: Limit, *, most: int = 100, queue_limit: Limit | None = None, **options: Any
+    broker: RedisBroker,
+    limit: Limit,
+    *,
+    most: int = 100,
+    holds: int = 100,
+    queue_limit: Limit | None = None,
+    **options: Any,
 ) -> Taken:
     return await broker.permits.take_from_line(
         QUEUE,
@@ -62,6 +70,7 @@ async def take(
         limit=limit,
         queue_limit=queue_limit,
         most=most,
+        holds=holds,
         now=datetime.now(UTC),
         asker=asker(**options),
     )
@@ -109,7 +118,7 @@ async def test_who_waits_longest_begins_when_a_place_is_free(broker: RedisBroker
     seed(redis_client, *tasks("a", "b", "c"))
     [first] = (await admit(broker, await dequeued(broker), ONE_AT_ONCE)).permitted
     none = await take(broker, ONE_AT_ONCE)
-    assert (ids(none), none.line, none.again) == ([], 2, "unknown")
+    assert (ids(none), none.line, none.again) == ([], 2, "ended")
     await done(broker, first.leased)
     second = await take(broker, ONE_AT_ONCE)
     assert (ids(second), second.line) == (["b"], 1)
@@ -240,17 +249,34 @@ async def test_starts_beyond_the_horizon_are_not_given(broker: RedisBroker, redi
     assert 30 <= scores[0] - datetime.now(UTC).timestamp() <= scores[-1] - datetime.now(UTC).timestamp() <= 34
 
 
+async def test_no_more_starts_are_given_ahead_than_tasks_may_be_held(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    seed(redis_client, *tasks(*(str(number) for number in range(20))))
+    limit = Limit(rate=RateLimit.of("20/s"))
+    result = await admit(broker, await dequeued(broker, 10), limit, holds=2)
+    assert (ids(result), result.line) == (["0", "1", "2"], 7)
+    found = await take(broker, limit, holds=0)
+    assert (ids(found), found.again) == ([], "begun")
+    found = await take(broker, limit, holds=1)
+    assert (ids(found), found.again) == (["3"], "begun")
+    within = await broker.permits.dequeue_within(
+        QUEUE, limit=limit, most=10, holds=3, now=datetime.now(UTC), asker=asker()
+    )
+    assert (len(within.after_s), within.after_s[0], within.again) == (4, 0.0, "begun")
+
+
 async def test_a_limit_of_a_queue_leaves_the_rest_pending(broker: RedisBroker, redis_client: redis.Redis) -> None:
     seed(redis_client, *tasks("a", "b", "c"))
 
-    async def dequeue(limit: Limit, server: str = "one") -> Taken:
+    async def dequeue(limit: Limit, server: str = "one", holds: int = 100) -> Taken:
         return await broker.permits.dequeue_within(
-            QUEUE, limit=limit, most=10, now=datetime.now(UTC), asker=asker(server)
+            QUEUE, limit=limit, most=10, holds=holds, now=datetime.now(UTC), asker=asker(server)
         )
 
     limit = Limit(max_concurrency=2)
     found = await dequeue(limit)
-    assert (ids(found), found.again, redis_client.llen(keys.pending(QUEUE))) == (["a", "b"], "unknown", 1)
+    assert (ids(found), found.again, redis_client.llen(keys.pending(QUEUE))) == (["a", "b"], "ended", 1)
     assert ids(await dequeue(limit)) == []
     await done(broker, *found.tasks.leased)
     found = await dequeue(limit)

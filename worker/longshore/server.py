@@ -232,6 +232,7 @@ class Server(Service):
                 broker,
                 server_id=self._server_id,
                 queues=queues,
+                concurrency=self._concurrency,
                 limits=limits,
                 queue_limits=queue_limits,
                 pattern_of=lambda task_type: self._app.handler(task_type).pattern,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from longshore.broker.base import Dequeued, Leased
 from longshore.broker.connection import Argument, RedisConnection
 from longshore.broker.limits import MOST_AT_ONCE
-from longshore.broker.permits_base import Admission, Asker, Permitted, Taken
+from longshore.broker.permits_base import Admission, Again, Asker, Permitted, Taken
 from longshore.broker.scripts import ADMIT, DEQUEUE_WITHIN, TAKE_FROM_LINE
 from longshore.errors import InvalidData
 from longshore.policy.limits import Limit
@@ -31,7 +31,7 @@ class RedisPermits:
         self._read_dequeued = read_dequeued
 
     async def admit(
-        self, queue: str, tasks: Sequence[Permitted], *, name: str, limit: Limit, asker: Asker
+        self, queue: str, tasks: Sequence[Permitted], *, name: str, limit: Limit, holds: int, asker: Asker
     ) -> Admission:
         permitted: list[Permitted] = []
         waiting: list[Leased] = []
@@ -57,6 +57,7 @@ class RedisPermits:
                     keys.task_prefix(queue),
                     asker.grace // _SECOND,
                     asker.horizon // _MICROSECOND,
+                    holds,
                     name,
                     *_terms(limit),
                     *asked,
@@ -70,6 +71,7 @@ class RedisPermits:
                     lost.append(leased)
                 else:
                     permitted.append(Permitted(leased=leased, after_s=answer / 1_000_000))
+                    holds -= answer > 0
         return Admission(
             permitted=tuple(permitted),
             waiting=tuple(waiting),
@@ -79,7 +81,16 @@ class RedisPermits:
         )
 
     async def take_from_line(
-        self, queue: str, *, name: str, limit: Limit, queue_limit: Limit | None, most: int, now: datetime, asker: Asker
+        self,
+        queue: str,
+        *,
+        name: str,
+        limit: Limit,
+        queue_limit: Limit | None,
+        most: int,
+        holds: int,
+        now: datetime,
+        asker: Asker,
     ) -> Taken:
         ends_s = codec.unix_seconds(now + asker.lease)
         names = [
@@ -98,16 +109,18 @@ class RedisPermits:
             names.append(keys.queue_limit(queue))
             terms += _terms(queue_limit)
         line, again_us, declared, taken, gone, starts, first = await self._connection.call(
-            TAKE_FROM_LINE, names, [*_taking(queue, most, ends_s, asker), asker.server_id, name, *terms]
+            TAKE_FROM_LINE, names, [*_taking(queue, most, ends_s, holds, asker), asker.server_id, name, *terms]
         )
         return await self._taken(queue, [taken, gone], ends_s, now, again_us, declared, starts, first, line=line)
 
-    async def dequeue_within(self, queue: str, *, limit: Limit, most: int, now: datetime, asker: Asker) -> Taken:
+    async def dequeue_within(
+        self, queue: str, *, limit: Limit, most: int, holds: int, now: datetime, asker: Asker
+    ) -> Taken:
         ends_s = codec.unix_seconds(now + asker.lease)
         reply, again_us, declared, starts, first = await self._connection.call(
             DEQUEUE_WITHIN,
             [keys.pending(queue), keys.paused(queue), keys.active(queue), keys.lease(queue), keys.queue_limit(queue)],
-            [*_taking(queue, most, ends_s, asker), asker.server_id, *_terms(limit)],
+            [*_taking(queue, most, ends_s, holds, asker), asker.server_id, *_terms(limit)],
         )
         return await self._taken(queue, reply, ends_s, now, again_us, declared, starts, first)
 
@@ -138,17 +151,26 @@ class RedisPermits:
         if len(tasks.leased) != len(after_s):
             # Some could not be read, and which starts were theirs is not known: no task may begin too early.
             after_s = [max(after_s, default=0.0)] * len(tasks.leased)
-        again: timedelta | Literal["unknown"] | None = None
-        if again_us:
-            again = "unknown" if again_us < 0 else again_us * _MICROSECOND
         return Taken(
             tasks=tasks,
             after_s=tuple(after_s),
-            again=again,
+            again=_again(again_us),
             line=line,
             declared_otherwise=declared.decode(errors="replace"),
             goes_first=goes_first.decode(errors="replace"),
         )
+
+
+def _again(again_us: int) -> Again | None:
+    match again_us:
+        case 0:
+            return None
+        case -1:
+            return "ended"
+        case -2:
+            return "begun"
+        case _:
+            return again_us * _MICROSECOND
 
 
 def _state(queue: str, name: str) -> tuple[str, str]:
@@ -162,11 +184,12 @@ def _terms(limit: Limit) -> list[Argument]:
     return [step_us, tolerance_us, limit.max_concurrency or 0, str(limit)]
 
 
-def _taking(queue: str, most: int, ends_s: int, asker: Asker) -> list[Argument]:
+def _taking(queue: str, most: int, ends_s: int, holds: int, asker: Asker) -> list[Argument]:
     return [
         min(most, MOST_AT_ONCE),
         ends_s,
         keys.task_prefix(queue),
         asker.grace // _SECOND,
         asker.horizon // _MICROSECOND,
+        holds,
     ]

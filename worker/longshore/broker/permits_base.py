@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from longshore.broker.base import Dequeued, Leased
 from longshore.errors import InvalidData
 from longshore.policy.limits import Limit
+
+Again: TypeAlias = timedelta | Literal["ended", "begun"]
+"""When it is worth asking again: after so long, when some task has ended, or when one that is held has begun."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +52,7 @@ class Taken:
 
     tasks: Dequeued
     after_s: tuple[float, ...]  # for each leased task how long to wait before it may begin
-    again: timedelta | Literal["unknown"] | None  # when it is worth asking for more; None: all that was there is taken
+    again: Again | None  # None: all that was there, or was asked for, is taken
     line: int = 0  # tasks that wait for the limit of a type still
     declared_otherwise: str = ""
     goes_first: str = ""  # id of a server that has asked in vain for long: what may begin was left to it
@@ -59,20 +62,32 @@ class Permits(Protocol):
     """See permits.lua for how a limit is kept."""
 
     async def admit(
-        self, queue: str, tasks: Sequence[Permitted], *, name: str, limit: Limit, asker: Asker
+        self, queue: str, tasks: Sequence[Permitted], *, name: str, limit: Limit, holds: int, asker: Asker
     ) -> Admission:
         """Ask for tasks of one limited type that were dequeued; those that must wait are scheduled at once.
 
-        ``name``: the limit's. A task's own ``after_s`` is kept. Repeating a call whose reply was lost is safe: what
-        stands in the line already is answered as lost, what was permitted is asked for anew.
+        ``name``: the limit's. ``holds``: how many of them may be given a start that is later than now. A task's own
+        ``after_s`` is kept. Repeating a call whose reply was lost is safe: what stands in the line already is answered
+        as lost, what was permitted is asked for anew.
         """
 
     async def take_from_line(
-        self, queue: str, *, name: str, limit: Limit, queue_limit: Limit | None, most: int, now: datetime, asker: Asker
+        self,
+        queue: str,
+        *,
+        name: str,
+        limit: Limit,
+        queue_limit: Limit | None,
+        most: int,
+        holds: int,
+        now: datetime,
+        asker: Asker,
     ) -> Taken:
         """Take up to ``most`` tasks that have waited longest and may begin now."""
 
-    async def dequeue_within(self, queue: str, *, limit: Limit, most: int, now: datetime, asker: Asker) -> Taken:
+    async def dequeue_within(
+        self, queue: str, *, limit: Limit, most: int, holds: int, now: datetime, asker: Asker
+    ) -> Taken:
         """``Broker.dequeue`` for a queue that has a limit: takes only what may begin."""
 
     async def lines(self, queues: Sequence[str]) -> dict[str, Collection[str] | InvalidData]:

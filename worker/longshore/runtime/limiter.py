@@ -41,6 +41,7 @@ class Limiter:
         *,
         server_id: str,
         queues: Collection[str],
+        concurrency: int,
         limits: Mapping[str, Limit],
         queue_limits: Mapping[str, Limit],
         pattern_of: Callable[[str], str],
@@ -70,7 +71,10 @@ class Limiter:
             server_id=server_id, lease=timing.lease, grace=timing.permit_grace, horizon=timing.permit_horizon
         )
         self._stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        # What is held until its start holds a slot. At most half of them, so that others are served meanwhile.
+        self._most_held = max(1, concurrency // 2)
+        self._held = 0
+        self._loop = loop = asyncio.get_running_loop()
         self._lines = {
             (queue, name): Line(
                 queue, name, limit, on_ready=lambda: self.on_ready(), timing=timing, loop=loop, random=random
@@ -99,7 +103,7 @@ class Limiter:
     async def dequeue(self, queue: str, *, most: int) -> Taken:
         """Take tasks of a queue that has a limit: only what may begin. Raises what the broker raises."""
         found = await self._permits.dequeue_within(
-            queue, limit=self._queue_limits[queue], most=most, now=self._clock(), asker=self._asker
+            queue, limit=self._queue_limits[queue], most=most, holds=self._holds, now=self._clock(), asker=self._asker
         )
         self._tell_of_other(self._whole[queue], found.declared_otherwise)
         await self._leave_turn(queue, "", found.goes_first)
@@ -107,7 +111,9 @@ class Limiter:
 
     def pause_s(self, queue: str, found: Taken) -> float | None:
         """How long not to ask a queue with a limit for more, after this reply; None: it was not the limit."""
-        return None if found.again is None else self._whole[queue].pause_s(found.again)
+        line = self._whole[queue]
+        line.asked()
+        return None if found.again is None else line.pause_s(found.again)
 
     async def take_from(self, line: Line, *, most: int) -> Taken:
         """Take tasks that wait longest. Raises what the broker raises; the line is to be asked again then."""
@@ -119,6 +125,7 @@ class Limiter:
                 limit=line.limit,
                 queue_limit=self._queue_limits.get(line.queue),
                 most=most,
+                holds=self._holds,
                 now=self._clock(),
                 asker=self._asker,
             )
@@ -202,6 +209,27 @@ class Limiter:
             self._runner.give_back(task.leased, now=now)
         else:
             self._runner.begin(task.leased, now=now, after_s=task.after_s)
+            if task.after_s:
+                self._held += 1
+                self._loop.call_later(task.after_s, self._begun)
+
+    @property
+    def _holds(self) -> int:
+        """How many more tasks may be held until their start."""
+        return max(0, self._most_held - self._held)
+
+    def _begun(self) -> None:
+        """One that was held begins. The lines that waited for that are asked when half the room is there again."""
+        self._held -= 1
+        if self._held > self._most_held // 2:
+            return
+        for line in self._lines.values():
+            if line.wants_room:
+                line.ask_now()
+        for queue, line in self._whole.items():
+            if line.wants_room:
+                line.wants_room = False
+                self.on_place_free(queue)
 
     async def _leave_turn(self, queue: str, name: str, server_id: str) -> None:
         if server_id:
@@ -215,7 +243,7 @@ class Limiter:
             try:
                 with self._pulse.working("processor"):
                     admission = await self._permits.admit(
-                        line.queue, tasks, name=line.name, limit=line.limit, asker=self._asker
+                        line.queue, tasks, name=line.name, limit=line.limit, holds=self._holds, asker=self._asker
                     )
             except BrokerUnavailable as error:
                 self._outage.failed(duty, error)
@@ -252,8 +280,8 @@ class Limiter:
                     "line": admission.line,
                 },
             )
-        if admission.line:
-            line.ask_in(line.pause_s("unknown"))
+        if admission.line and not line.awaited:
+            line.ask_now()
 
     async def _pause(self, failures: int) -> None:
         pause_s = backoff_s(failures, longest_s=self._timing.backoff.total_seconds(), random=self._random)

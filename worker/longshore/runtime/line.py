@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from random import Random
-from typing import Literal
 
+from longshore.broker.permits_base import Again
 from longshore.policy.limits import Limit
 from longshore.runtime.timing import Timing
 
@@ -34,6 +33,7 @@ class Line:
         self.name = name
         self.limit = limit
         self.ready = False
+        self.wants_room = False  # to be asked when this server holds fewer tasks until their start
         self.told = ""  # what another server's declaration was when it was last told of
         self._on_ready = on_ready
         self._horizon_s = timing.permit_horizon.total_seconds()
@@ -57,23 +57,31 @@ class Line:
         self._cancel_timer()
         self._timer = self._loop.call_at(when, self.ask_now)
 
-    def ask_again(self, again: timedelta | Literal["unknown"] | None) -> None:
+    @property
+    def awaited(self) -> bool:
+        """Whether it will be asked sooner or later."""
+        return self.ready or self.wants_room or self._timer is not None
+
+    def ask_again(self, again: Again | None) -> None:
         """Ask when the reply of the last call says, with ``asked`` before it."""
         if again is None:
             self.ask_now()
         else:
             self.ask_in(self.pause_s(again))
 
-    def pause_s(self, again: timedelta | Literal["unknown"]) -> float:
-        """The wait before the next call, spread."""
-        if again == "unknown":
+    def pause_s(self, again: Again) -> float:
+        """The wait before the next call, spread. For a task to begin or end it is the longest: that ends it sooner."""
+        if again == "begun":
+            self.wants_room = True
+            return self._horizon_s
+        if again == "ended":
             return self._poll_s * self._random.uniform(0.5, 1.5)
         return again.total_seconds() + self._horizon_s * self._random.uniform(0.0, 0.4)
 
     def asked(self) -> None:
         """It is being asked for: not ready, until told so again."""
         self._cancel_timer()
-        self.ready = False
+        self.ready = self.wants_room = False
 
     def close(self) -> None:
         """Never ready again by itself."""

@@ -11,9 +11,10 @@
 -- ARGV[1] asynq:{<queue>}:t:                        prefix of the tasks' keys
 -- ARGV[2] grace for leases                          seconds
 -- ARGV[3] horizon: how far ahead a start is given   microseconds
--- ARGV[4] the limit's name
--- ARGV[5…8] the limit, as permits.lua reads it
--- ARGV[9…] for each task: id, the end of its lease as the caller got it in Unix seconds, how long it has to wait for
+-- ARGV[4] how many tasks may be held until their start
+-- ARGV[5] the limit's name
+-- ARGV[6…9] the limit, as permits.lua reads it
+-- ARGV[10…] for each task: id, the end of its lease as the caller got it in Unix seconds, how long it has to wait for
 --          another limit's sake in microseconds
 --
 -- Reply: {tasks in the line, the limit as somebody else declared it or "", then for each task: microseconds until it
@@ -22,14 +23,14 @@
 -- Atomic so that a task that has to wait is never in two containers or none, that no two servers take the same place,
 -- and that who came first goes first: nobody passes a line. A task in it is scheduled, with nothing else changed. It
 -- is taken out by take_from_line.lua; the due time is for the case that no server with this limit is left.
-local limit = open_limit(KEYS[4], KEYS[5], KEYS[3], 5, tonumber(ARGV[2]))
-local limits, horizon_us = {limit}, tonumber(ARGV[3])
+local limit = open_limit(KEYS[4], KEYS[5], KEYS[3], 6, tonumber(ARGV[2]))
+local limits, horizon_us, holds = {limit}, tonumber(ARGV[3]), tonumber(ARGV[4])
 redis.call("ZCARD", KEYS[1]) -- fails here, before a task is touched, when it is of another type
 redis.call("HLEN", KEYS[7])
 redis.call("SCARD", KEYS[8])
 local length = redis.call("ZCARD", KEYS[6])
 local reply = {0, limit.otherwise}
-for i = 9, #ARGV, 3 do
+for i = 10, #ARGV, 3 do
   local id = ARGV[i]
   local score = redis.call("ZSCORE", KEYS[3], id)
   if not score or tonumber(score) ~= tonumber(ARGV[i + 1]) then
@@ -38,10 +39,11 @@ for i = 9, #ARGV, 3 do
     local place = length > 0 and redis.call("ZRANK", KEYS[6], id)
     local start = nil
     if length == 0 or place == 0 then
-      start = next_start(limits, now_us + tonumber(ARGV[i + 2]), horizon_us)
+      start = next_start(limits, now_us + tonumber(ARGV[i + 2]), horizon_us, holds)
     end
     if start then
       grant(limits, start, id)
+      holds = holds - (start > now_us and 1 or 0)
       if place then
         redis.call("ZREM", KEYS[6], id)
         redis.call("HDEL", KEYS[7], id)
@@ -78,7 +80,7 @@ for i = 9, #ARGV, 3 do
 end
 close_limits(limits)
 if length > 0 then
-  redis.call("SADD", KEYS[8], ARGV[4])
+  redis.call("SADD", KEYS[8], ARGV[5])
 end
 reply[1] = length
 return reply

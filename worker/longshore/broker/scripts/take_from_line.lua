@@ -16,22 +16,23 @@
 -- ARGV[3]  asynq:{<queue>}:t:                        prefix of the tasks' keys
 -- ARGV[4]  grace for leases                          seconds
 -- ARGV[5]  horizon: how far ahead a start is given   microseconds
--- ARGV[6]  the server that asks
--- ARGV[7]  the limit's name
--- ARGV[8…11], and with KEYS[11] ARGV[12…15] the limits, as permits.lua reads them
+-- ARGV[6]  how many tasks may be held until their start
+-- ARGV[7]  the server that asks
+-- ARGV[8]  the limit's name
+-- ARGV[9…12], and with KEYS[11] ARGV[13…16] the limits, as permits.lua reads them
 --
--- Reply: {tasks left in the line, how long till asking again makes sense in microseconds (-1: nobody knows), the limit
---        as somebody else declared it or "", {id, msg, …} of the tasks taken, {ids without a msg: they are gone},
+-- Reply: {tasks left in the line, how long till asking again makes sense in microseconds (-1: nobody knows, -2: till one that
+--        is held begins), the limit as somebody else declared it or "", {id, msg, …} of the tasks taken, {ids without a msg: they are gone},
 --        {for each task taken: microseconds until it may begin}, the server that has to be asked instead or ""}.
 --
 -- Atomic for the reasons in admit.lua and dequeue.lua.
 if redis.call("EXISTS", KEYS[2]) == 1 then
   return {redis.call("ZCARD", KEYS[8]), 1000000, "", {}, {}, {}, ""}
 end
-local limit = open_limit(KEYS[6], KEYS[7], KEYS[4], 8, tonumber(ARGV[4]))
+local limit = open_limit(KEYS[6], KEYS[7], KEYS[4], 9, tonumber(ARGV[4]))
 local limits = {limit}
 if KEYS[11] then
-  limits[2] = open_limit(KEYS[11], nil, KEYS[4], 12, tonumber(ARGV[4]))
+  limits[2] = open_limit(KEYS[11], nil, KEYS[4], 13, tonumber(ARGV[4]))
 end
 redis.call("LLEN", KEYS[1]) -- these fail here, before a task is touched, when one is of another type
 redis.call("LLEN", KEYS[3])
@@ -39,9 +40,10 @@ redis.call("ZCARD", KEYS[5])
 redis.call("HLEN", KEYS[9])
 redis.call("SCARD", KEYS[10])
 local taken, lost, starts, again_us, first = {}, {}, {}, 0, ""
+local horizon_us, holds = tonumber(ARGV[5]), tonumber(ARGV[6])
 if redis.call("ZCARD", KEYS[8]) > 0 then
-  first = goes_first(limit, ARGV[6]) -- which notes the asking, too
-  if not next_start(limits, now_us, tonumber(ARGV[5])) then
+  first = goes_first(limit, ARGV[7]) -- which notes the asking, too
+  if not next_start(limits, now_us, horizon_us, holds) then
     first = "" -- there is nothing to leave to it
   end
 end
@@ -52,7 +54,7 @@ else
     if #starts == tonumber(ARGV[1]) then
       break
     end
-    local start, wait_us = next_start(limits, now_us, tonumber(ARGV[5]))
+    local start, wait_us = next_start(limits, now_us, horizon_us, holds)
     if not start then
       again_us = wait_us
       break
@@ -85,6 +87,7 @@ else
         redis.call("LPUSH", KEYS[3], id)
         redis.call("ZADD", KEYS[4], ARGV[2], id)
         grant(limits, start, id)
+        holds = holds - (start > now_us and 1 or 0)
         taken[#taken + 1] = id
         taken[#taken + 1] = msg
         starts[#starts + 1] = start - now_us
@@ -97,12 +100,12 @@ else
     end
   end
   if #starts > 0 then
-    has_got(limit, ARGV[6])
+    has_got(limit, ARGV[7])
     close_limits(limits)
   end
 end
 local left = redis.call("ZCARD", KEYS[8])
 if left == 0 then
-  redis.call("SREM", KEYS[10], ARGV[7])
+  redis.call("SREM", KEYS[10], ARGV[8])
 end
 return {left, again_us, limit.otherwise, taken, lost, starts, first}

@@ -62,9 +62,10 @@ local function open_limit(state, running, lease, spec, grace_s)
   return limit
 end
 
--- When the next task may start, by all the limits; nil: not before another has ended, or later than the horizon.
--- The second value is how long it is till asking again makes sense, microseconds; -1: nobody knows.
-local function next_start(limits, earliest, horizon_us)
+-- When the next task may start, by all the limits; nil: not before another has ended, later than the horizon, or later
+-- than now when no more tasks may be held until their start (holds). The second value is how long it is till asking
+-- again makes sense, microseconds; -1: nobody knows; -2: till one that is held begins.
+local function next_start(limits, earliest, horizon_us, holds)
   local start = earliest
   for _, limit in ipairs(limits) do
     if limit.free <= 0 then
@@ -76,6 +77,9 @@ local function next_start(limits, earliest, horizon_us)
   end
   if start > now_us + horizon_us then
     return nil, start - now_us - horizon_us
+  end
+  if start > now_us and holds <= 0 then
+    return nil, -2
   end
   return start, 0
 end
