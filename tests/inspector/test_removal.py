@@ -111,3 +111,15 @@ async def test_force_leaves_what_a_set_of_another_queue_holds(inspector: Inspect
     redis_client.zadd(keys.aggregation_sets("default"), {foreign: 1, b"\xff": 1})
     assert await inspector.remove_queue("default", force=True) == 0
     assert read_keyspace(redis_client) == before | {keys.QUEUES: {b"other"}}
+
+
+async def test_names_of_groups_under_which_there_is_no_group_keep_no_queue(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    stranger = {keys.group("default", "s"): b"text"}
+    _seed(redis_client, stranger, queue_content(groups={"g": [(new_message(id="a"), 1)]}))
+    redis_client.sadd(keys.groups("default"), "s", "empty")
+    assert (await inspector.queue("default")).aggregating == 1
+    assert await inspector.memory_usage("default") > 0
+    assert await inspector.remove_queue("default", force=True) == 1
+    assert read_keyspace(redis_client) == _OTHERS | stranger

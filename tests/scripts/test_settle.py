@@ -267,3 +267,32 @@ async def test_a_task_is_found_wherever_it_lies_among_the_active_ones(
     assert await broker.settle("default", outcomes, now=_NOW) == [task_id != "gone" for task_id in wanted]
     left = [task_id.encode() for task_id in ids if task_id not in wanted]
     assert redis_client.lrange(keys.active("default"), 0, -1) == left
+
+
+@pytest.mark.parametrize("value", [b"many", b"9223372036854775807", [b"a list"]])
+async def test_a_counter_that_cannot_be_counted_on_stops_no_outcome_and_hides_no_task_taken_beside_it(
+    broker: RedisBroker, redis_client: redis.Redis, value: bytes | list[bytes]
+) -> None:
+    now = datetime.now(UTC)
+    ending = [new_message(id=name, retention=_DAY, completed_at=now) for name in ("done", "kept", "failed", "dead")]
+    day = now.date()
+    counters = [keys.processed_total("default"), keys.failed_total("default")]
+    counters += [keys.processed("default", day), keys.failed("default", day)]
+    seed_keyspace(redis_client, queue_content(active=_active(*ending), pending=[new_message(id="next")]))
+    seed_keyspace(redis_client, dict.fromkeys(counters, value))
+    done, kept, failed, dead = ending
+    outcomes: list[Outcome] = [
+        Done(message=done),
+        Complete(message=kept),
+        Retry(message=failed, retry_at=now),
+        Archive(message=dead),
+    ]
+    exchange = await broker.settle_and_dequeue("default", outcomes, limit=1, now=now, lease=_DAY)
+    assert exchange.settled == [True] * 4
+    assert isinstance(exchange.taken, Dequeued)
+    assert [leased.message.id for leased in exchange.taken.leased] == ["next"]
+    for counter in counters:
+        if isinstance(value, list):
+            assert redis_client.lrange(counter, 0, -1) == value  # not ours
+        else:
+            assert int(redis_client.get(counter)) <= 4

@@ -253,8 +253,17 @@ class RedisBroker:
         for task_id, data in zip(reply[::2], reply[1::2], strict=True):
             try:
                 messages.append(read_message(queue, task_id, data))
-            except InvalidData:
+            except InvalidData as error:
                 aside.append(task_id)
+                _log.error(
+                    "A task could not be read and was set aside",
+                    extra={
+                        "action": "task_unreadable",
+                        "queue": queue,
+                        "task_id": text(task_id),
+                        "error": str(error),
+                    },
+                )
         if aside:
             # One such task must not keep the others from being recovered; it would be found at every call.
             await self._set_aside(queue, aside, cutoff)

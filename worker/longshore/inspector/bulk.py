@@ -101,9 +101,13 @@ class Bulk(Connected):
             yield keys.group(queue, group), group
         else:
             [names] = await self._redis.run([("SMEMBERS", keys.groups(queue))])
-            for name in sorted(names):
-                # a name is any bytes
-                yield keys.group_prefix(queue).encode() + name, name
+            prefix = keys.group_prefix(queue).encode()  # a name is any bytes
+            for start in range(0, len(names), MOST_AT_ONCE):
+                some = sorted(names)[start : start + MOST_AT_ONCE]
+                types = await self._redis.run([("TYPE", prefix + name) for name in some])
+                for name, kind in zip(some, types, strict=True):
+                    if kind == b"zset":  # what is no group must not keep the others waiting
+                        yield prefix + name, name
 
     async def _sweep(
         self, script: Script, names: list[Argument], state: TaskState, group: Argument, *arguments: Argument

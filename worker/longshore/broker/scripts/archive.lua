@@ -44,30 +44,7 @@ end
 if failures == 0 then
   return refused
 end
-for i = 4, 6, 2 do
-  if redis.call("INCRBY", KEYS[i], failures) == failures then
-    redis.call("EXPIREAT", KEYS[i], ARGV[2])
-  end
-  local total = redis.pcall("INCRBY", KEYS[i + 1], failures)
-  if type(total) == "table" and total.err then
-    redis.call("SET", KEYS[i + 1], failures)
-  end
-end
-
-local function delete(ids)
-  if #ids > 0 then
-    local keys = {}
-    for i = 1, #ids do
-      keys[i] = ARGV[1] .. ids[i]
-    end
-    redis.call("DEL", unpack(keys))
-    redis.call("ZREM", KEYS[3], unpack(ids))
-  end
-end
-
-delete(redis.call("ZRANGEBYSCORE", KEYS[3], "-inf", ARGV[4], "LIMIT", 0, ARGV[6]))
-local surplus = math.min(redis.call("ZCARD", KEYS[3]) - ARGV[5], tonumber(ARGV[6]))
-if surplus > 0 then
-  delete(redis.call("ZRANGE", KEYS[3], 0, surplus - 1))
-end
+count(KEYS[4], KEYS[5], failures, ARGV[2])
+count(KEYS[6], KEYS[7], failures, ARGV[2])
+trim_archive(KEYS[3], ARGV[1], ARGV[4], ARGV[5], ARGV[6])
 return refused

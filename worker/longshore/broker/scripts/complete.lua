@@ -18,7 +18,7 @@
 --
 -- Atomic for the reason in done.lua, and so that a completed task is never seen without its result.
 redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it is of another type
-local count, refused = 0, {}
+local ended, refused = 0, {}
 for i = 4, #ARGV, 6 do
   local id = ARGV[i]
   if leave_active(KEYS[1], id) then
@@ -38,18 +38,12 @@ for i = 4, #ARGV, 6 do
     for w = 1, #waiting, 2 do
       redis.pcall("PUBLISH", waiting[w], waiting[w + 1])
     end
-    count = count + 1
+    ended = ended + 1
   else
     refused[#refused + 1] = (i + 2) / 6
   end
 end
-if count > 0 then
-  if redis.call("INCRBY", KEYS[4], count) == count then
-    redis.call("EXPIREAT", KEYS[4], ARGV[2])
-  end
-  local total = redis.pcall("INCRBY", KEYS[5], count)
-  if type(total) == "table" and total.err then
-    redis.call("SET", KEYS[5], count)
-  end
+if ended > 0 then
+  count(KEYS[4], KEYS[5], ended, ARGV[2])
 end
 return refused

@@ -26,17 +26,10 @@ for i = 3, #ARGV, 2 do
     refused[#refused + 1] = (i - 1) / 2
   end
 end
-local count = #owned
-if count > 0 then
+local ended = #owned
+if ended > 0 then
   redis.call("ZREM", KEYS[2], unpack(owned))
   redis.call("DEL", unpack(keys))
-  if redis.call("INCRBY", KEYS[3], count) == count then
-    redis.call("EXPIREAT", KEYS[3], ARGV[2])
-  end
-  -- the total starts again, as Asynq's does, when it would leave 64 bits
-  local total = redis.pcall("INCRBY", KEYS[4], count)
-  if type(total) == "table" and total.err then
-    redis.call("SET", KEYS[4], count)
-  end
+  count(KEYS[3], KEYS[4], ended, ARGV[2])
 end
 return refused

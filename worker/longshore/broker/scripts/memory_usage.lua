@@ -38,7 +38,9 @@ local names = redis.call("SRANDMEMBER", KEYS[7], ARGV[4])
 local before = bytes
 for i = 1, #names do
   local key = ARGV[3] .. names[i]
-  add(key, redis.call("ZCARD", key), redis.call("ZRANGE", key, 0, ARGV[1] - 1))
+  if redis.call("TYPE", key).ok == "zset" then
+    add(key, redis.call("ZCARD", key), redis.call("ZRANGE", key, 0, ARGV[1] - 1))
+  end
 end
 if #names > 0 then
   bytes = before + (bytes - before) / #names * redis.call("SCARD", KEYS[7])

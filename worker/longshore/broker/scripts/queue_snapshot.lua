@@ -21,9 +21,12 @@
 -- Atomic so that a task on its way between two states is counted once.
 local aggregating = 0
 for _, group in ipairs(redis.call("SMEMBERS", KEYS[7])) do
-  aggregating = aggregating + redis.call("ZCARD", ARGV[3] .. group)
+  local size = redis.pcall("ZCARD", ARGV[3] .. group)
+  -- a key of another type in a group's or a task's place must not hide the queue
+  aggregating = aggregating + (type(size) == "number" and size or 0)
 end
 local oldest = redis.call("LINDEX", KEYS[1], -1)
+local since = oldest and redis.pcall("HGET", ARGV[2] .. oldest, "pending_since")
 return {
   redis.call("LLEN", KEYS[1]),
   redis.call("LLEN", KEYS[2]),
@@ -34,7 +37,7 @@ return {
   aggregating,
   redis.call("ZCOUNT", KEYS[3], "-inf", ARGV[1]) + redis.call("ZCOUNT", KEYS[4], "-inf", ARGV[1]),
   redis.call("GET", KEYS[8]),
-  oldest and redis.call("HGET", ARGV[2] .. oldest, "pending_since"),
+  type(since) == "string" and since,
   redis.call("GET", KEYS[9]),
   redis.call("GET", KEYS[10]),
 }

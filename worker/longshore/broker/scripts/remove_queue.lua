@@ -21,7 +21,7 @@ for i = 2, 8 do
   end
 end
 for _, group in ipairs(redis.call("SMEMBERS", KEYS[1])) do
-  if redis.call("EXISTS", ARGV[1] .. group) == 1 then
+  if redis.call("TYPE", ARGV[1] .. group).ok == "zset" then
     return 0
   end
 end

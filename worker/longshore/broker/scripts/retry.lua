@@ -33,14 +33,7 @@ for i = 3, #ARGV, 4 do
   end
 end
 if failures > 0 then
-  for i = 4, 6, 2 do
-    if redis.call("INCRBY", KEYS[i], failures) == failures then
-      redis.call("EXPIREAT", KEYS[i], ARGV[2])
-    end
-    local total = redis.pcall("INCRBY", KEYS[i + 1], failures)
-    if type(total) == "table" and total.err then
-      redis.call("SET", KEYS[i + 1], failures)
-    end
-  end
+  count(KEYS[4], KEYS[5], failures, ARGV[2])
+  count(KEYS[6], KEYS[7], failures, ARGV[2])
 end
 return refused
