@@ -65,3 +65,11 @@ def test_a_handler_without_room_for_the_payload_or_a_type_no_payload_can_be_is_r
         App().subscribe("a", wrong, payload=WelcomeEmail)
     with pytest.raises(InvalidOption, match=r"handler: .*parameter email"):
         App().subscribe("a", Mailer().untyped, payload=complex)
+
+
+def test_a_handler_in_a_process_of_its_own_says_it_by_its_annotation() -> None:
+    with pytest.raises(InvalidOption, match="payload: annotate the parameter of module_level"):
+        App().task("a", payload=WelcomeEmail, process=True)(module_level)
+
+
+def module_level(email): ...  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ from longshore.app_lifespan import Lifespan, checked_lifespan
 from longshore.broker.base import Broker, RedisSettings
 from longshore.client import DEFAULT_RETRY_FOR, Client
 from longshore.context import Context
-from longshore.defaults import NO_DEFAULTS, TaskDefaults, checked_defaults
+from longshore.defaults import NO_DEFAULTS, DefaultOptions, checked_defaults
 from longshore.errors import HandlerNotFound, InvalidOption
 from longshore.group_aggregator import Aggregate, GroupAggregator, aggregator_for
 from longshore.handler import FROM_ANNOTATION, Handler, handler_for, name_of
@@ -40,7 +40,7 @@ A = TypeVar("A", bound=Aggregate)
 PayloadT = TypeVar("PayloadT")
 
 
-class HandlerSettings(TaskDefaults, total=False):
+class HandlerSettings(DefaultOptions, total=False):
     """What ``App.task`` takes, for those who hand it on."""
 
     retry: RetryFunction | None
@@ -49,7 +49,6 @@ class HandlerSettings(TaskDefaults, total=False):
     rate_limit: str | RateLimit | None
     max_concurrency: int | None
     middleware: Sequence[Middleware]
-    process: bool
 
 
 class App:
@@ -94,7 +93,7 @@ class App:
         middleware: Sequence[Middleware] = (),
         process: bool = False,
         payload: Any = FROM_ANNOTATION,
-        **defaults: Unpack[TaskDefaults],
+        **defaults: Unpack[DefaultOptions],
     ) -> Callable[[F], F]:
         """Register the decorated function for a task type, or for every type that begins with ``pattern``.
 

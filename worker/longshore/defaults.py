@@ -13,7 +13,7 @@ from longshore.task import checked_options
 NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 
 
-class TaskDefaults(TypedDict, total=False):
+class DefaultOptions(TypedDict, total=False):
     """The task options that make sense for every task of a type. ``None`` is the same as not given."""
 
     queue: str | None

@@ -101,6 +101,8 @@ def handler_for(
         raise InvalidOption("handler", f"{where} takes {names}; a handler takes a context and one payload at most")
     payload = required[0] if required else (rest[0] if rest else None)
     if payload_type is not FROM_ANNOTATION:
+        if process:  # whose process finds the function, and not what was said here
+            raise InvalidOption("payload", f"annotate the parameter of {where}, which runs in a process of its own")
         if payload is None:
             raise InvalidOption("handler", f"{where} takes no payload; let it take one")
         typed = payload.replace(annotation=payload_type)

@@ -7,6 +7,7 @@ no task its outcome and the server nothing but its own place.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -65,7 +66,7 @@ class ErrorCallbacks:
                 await self._call(callback, failed, decision)
 
     async def _call(self, callback: ErrorCallback, failed: FailedAttempt, decision: RetryDecision) -> None:
-        if asyncio.iscoroutinefunction(callback):
+        if inspect.iscoroutinefunction(callback):
             error = await self._bounded(self._loop.create_task(_error_of(callback(failed, decision))), failed)
         else:
             calling = self._threads.call(callback, [failed, decision], {})
