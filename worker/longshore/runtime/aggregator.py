@@ -26,6 +26,7 @@ _AT_ONCE = 4  # aggregations under way; Asynq: 3
 _MOST_READY = 1000
 
 _SHARE = 9  # a look is followed by a pause that is so many times as long
+_LONGEST_PAUSE_S = 30.0
 
 _logger = logging.getLogger("longshore.server")
 
@@ -116,7 +117,7 @@ class Aggregator:
             self._look_at[queue] = now_s + self._idle_s
         else:
             # A hundred thousand groups take a while to look at: no more than a tenth of Redis' time may go into that.
-            self._look_at[queue] = now_s + min(_SHARE * (now_s - began), self._idle_s)
+            self._look_at[queue] = now_s + min(_SHARE * (now_s - began), _LONGEST_PAUSE_S)
         if refused is not None:
             raise refused
 
