@@ -27,6 +27,7 @@ QUICK = Timing(
     clean=timedelta(milliseconds=100),
     aggregate=timedelta(milliseconds=50),
     aggregate_idle=timedelta(milliseconds=100),
+    aggregate_aside=timedelta(milliseconds=100),
     aggregation_hold=timedelta(milliseconds=500),
     reclaim=timedelta(milliseconds=100),
     sync=timedelta(milliseconds=50),

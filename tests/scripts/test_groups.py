@@ -67,6 +67,18 @@ async def test_groups_are_listed_with_their_size_and_times(broker: RedisBroker, 
     assert (page.strangers, page.expired, page.cursor) == ((), (), None)
 
 
+async def test_whether_there_is_anything_to_look_at_costs_one_read_a_queue(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, waiting("a"))
+    redis_client.zadd(keys.aggregation_sets("left"), {"s": 1})
+    assert await broker.groups.look_for_groups(["default", "left", "none"]) == {
+        "default": True,
+        "left": True,
+        "none": False,
+    }
+
+
 async def test_thousands_of_groups_are_listed_in_pages(broker: RedisBroker, redis_client: redis.Redis) -> None:
     names = {f"user {n}" for n in range(2000)}
     with redis_client.pipeline() as pipe:

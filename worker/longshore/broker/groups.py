@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,6 +41,11 @@ class RedisGroupStore:
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
+
+    async def look_for_groups(self, queues: Sequence[str]) -> Mapping[str, bool]:
+        commands: list[Command] = [("EXISTS", keys.groups(queue), keys.aggregation_sets(queue)) for queue in queues]
+        replies = await self._connection.run(commands)
+        return {queue: reply > 0 for queue, reply in zip(queues, replies, strict=True)}
 
     async def list_groups(self, queue: str, *, cursor: str | None, now: datetime) -> GroupPage:
         then, groups, strangers, expired = await self._connection.call(

@@ -6,7 +6,7 @@ Whether a write happened is then unknown, and repeating is safe: each says what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -81,6 +81,9 @@ class FinishResult(Enum):
 
 class GroupStore(Protocol):
     """A Redis that keeps groups."""
+
+    async def look_for_groups(self, queues: Sequence[str]) -> Mapping[str, bool]:
+        """For each queue whether there is a group, or an aggregation set, at all. One plain read a queue."""
 
     async def list_groups(self, queue: str, *, cursor: str | None, now: datetime) -> GroupPage:
         """One page of a queue's groups, some 500. ``cursor``: None, then what the last page says.

@@ -28,6 +28,8 @@ _MOST_READY = 1000
 _SHARE = 9  # a look is followed by a pause that is so many times as long
 _LONGEST_PAUSE_S = 30.0
 
+_FORGET_S = 300.0  # a group that failed and was not found again was taken by another server, or deleted
+
 _logger = logging.getLogger("longshore.server")
 
 _Key = tuple[str, str]  # queue, group
@@ -72,6 +74,7 @@ class Aggregator:
         self._aggregations = aggregations
         self._reclaimer = reclaimer
         self._outage = outage
+        self._aside_s = timing.aggregate_aside.total_seconds()
         self._idle_s = timing.aggregate_idle.total_seconds()
         self._hold = timing.aggregation_hold
         self._clock = clock
@@ -86,15 +89,18 @@ class Aggregator:
 
     async def tick(self) -> None:
         now = self._monotonic()
-        # One that failed and was not found again since was taken by another server, or deleted.
-        self._failed = {key: one for key, one in self._failed.items() if one.until + 2 * self._idle_s + 120 > now}
+        self._failed = {key: one for key, one in self._failed.items() if one.until + _FORGET_S > now}
         due = [queue for queue, at in self._look_at.items() if at <= now]
-        await visit_each(dict.fromkeys(due), self._look)
+        if due:
+            await visit_each(await self._groups.look_for_groups(due), self._look)
 
-    async def _look(self, queue: str, _: None) -> None:
+    async def _look(self, queue: str, any_groups: bool) -> None:
         began = self._monotonic()
+        held = queue in self._duties.held()
+        if not any_groups:
+            self._look_at[queue] = began + (self._idle_s if held else self._aside_s)
+            return
         cursor: str | None = None
-        found = False
         refused: LongshoreError | None = None
         while True:
             now = self._clock()
@@ -103,7 +109,6 @@ class Aggregator:
             for group in page.groups:
                 aggregator = self._router.find(group.name)
                 if aggregator is not None:
-                    found = True
                     self._consider(_Ready(queue, group, aggregator))
             if page.strangers:
                 refused = refused or InvalidData(
@@ -112,12 +117,10 @@ class Aggregator:
             cursor = page.cursor
             if cursor is None or self._ready.qsize() >= _MOST_READY:
                 break
-        now_s = self._monotonic()
-        if not found or queue not in self._duties.held():
-            self._look_at[queue] = now_s + self._idle_s
-        else:
-            # A hundred thousand groups take a while to look at: no more than a tenth of Redis' time may go into that.
-            self._look_at[queue] = now_s + min(_SHARE * (now_s - began), _LONGEST_PAUSE_S)
+        # A hundred thousand groups take a while to look at: no more than a tenth of Redis' time may go into that.
+        ended = self._monotonic()
+        pause_s = min(_SHARE * (ended - began), _LONGEST_PAUSE_S)
+        self._look_at[queue] = ended + (pause_s if held else max(pause_s, self._aside_s))
         if refused is not None:
             raise refused
 

@@ -29,7 +29,8 @@ class Timing:
     forward: timedelta = timedelta(seconds=1)  # Asynq: 5 s; due times are whole seconds, so finer gains nothing
     clean: timedelta = timedelta(seconds=8)  # as Asynq
     aggregate: timedelta = timedelta(seconds=1)  # Asynq: 7 s, or the grace period; the look is one script a queue
-    aggregate_idle: timedelta = timedelta(seconds=5)  # the same where there is no group, or another server looks
+    aggregate_idle: timedelta = timedelta(seconds=2)  # the same where there is no group
+    aggregate_aside: timedelta = timedelta(seconds=10)  # the same where another server does the duties of the queue
     aggregation: timedelta = timedelta(seconds=120)  # as Asynq: for so long a set is its server's
     aggregation_hold: timedelta = timedelta(seconds=5)  # before a failed one is tried again; doubled each time
     reclaim: timedelta = timedelta(seconds=60)  # as Asynq: sets of dead servers; those that aggregate look oftener
