@@ -6,9 +6,11 @@ Left out: what a single call does (tests/scripts/test_permits.py), and several p
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -294,6 +296,18 @@ def test_limits_are_checked_where_they_are_declared() -> None:
         app.limit_queue("a", max_concurrency=3)
     with pytest.raises(InvalidOption, match="blank"):
         app.limit_queue(" ", max_concurrency=3)
+
+
+def test_the_documented_example_declares_what_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rate-limits.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(example, names)
+    app = names["app"]
+    assert {name: str(limit) for name, limit in app.limits.items()} == {"sms:send": "10/1s", "report:": "5 at once"}
+    assert {name: str(limit) for name, limit in app.queue_limits.items()} == {
+        "partner": "1000/3600s with bursts of 50, 20 at once"
+    }
 
 
 def test_limits_of_included_applications_hold() -> None:
