@@ -12,10 +12,27 @@
 --
 -- Atomic so that leaving the active list decides who settles a task: exactly one of several that try. The list decides
 -- alone. Asynq also wants the lease to be there, and leaves a task without one in neither container.
+local wanted = {}
+for i = 3, #ARGV, 2 do
+  wanted[ARGV[i]] = true
+end
+-- Of quick tasks, those that ended are those that were taken first: they are all at the tail and leave it in one go.
+local tail = redis.call("LRANGE", KEYS[1], -(#ARGV - 2) / 2, -1)
+local left = {}
+local kept = #tail
+while kept > 0 and wanted[tail[kept]] do
+  wanted[tail[kept]] = nil -- a list may hold an id twice
+  left[tail[kept]] = true
+  kept = kept - 1
+end
+if kept < #tail then
+  redis.call("LTRIM", KEYS[1], 0, kept - #tail - 1)
+end
 local owned, keys, refused = {}, {}, {}
 for i = 3, #ARGV, 2 do
   local id = ARGV[i]
-  if leave_active(KEYS[1], id) then
+  if left[id] or leave_active(KEYS[1], id) then
+    left[id] = nil
     owned[#owned + 1] = id
     keys[#keys + 1] = ARGV[1] .. id
     local lock = ARGV[i + 1]
