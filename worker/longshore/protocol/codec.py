@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -33,6 +34,15 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 # Go's zero time, 1 January of year 1: "never". Peers up to 0.24 drop a record whose Timestamp is missing.
 _NEVER_S = -62135596800
+
+
+class _Draft:
+    """A TaskMessage whose fields are being set: of the same layout, so that it can become one.
+
+    Its own constructor sets each field past the guard that makes it immutable, and took half of the time of decoding.
+    """
+
+    __slots__ = TaskMessage.__slots__
 
 
 def encode_task(message: TaskMessage) -> bytes:
@@ -84,23 +94,24 @@ def decode_task(data: bytes) -> TaskMessage:
     last_failed_at = wire.last_failed_at
     retention = wire.retention
     completed_at = wire.completed_at
-    return TaskMessage(
-        type=wire.type,
-        payload=wire.payload or None,
-        id=wire.id,
-        queue=wire.queue,
-        max_retry=wire.retry,
-        retried=wire.retried,
-        error=wire.error_msg or None,
-        timeout=_duration(timeout) if timeout else None,
-        deadline=_time(deadline) if deadline else None,
-        unique_key=wire.unique_key or None,
-        last_failed_at=_time(last_failed_at) if last_failed_at else None,
-        retention=_duration(retention) if retention else None,
-        completed_at=_time(completed_at) if completed_at else None,
-        group=wire.group_key or None,
-        headers=dict(wire.headers) if wire.headers else _NO_HEADERS,
-    )
+    message: Any = _Draft()
+    message.type = wire.type
+    message.payload = wire.payload or None
+    message.id = wire.id
+    message.queue = wire.queue
+    message.max_retry = wire.retry
+    message.retried = wire.retried
+    message.error = wire.error_msg or None
+    message.timeout = _duration(timeout) if timeout else None
+    message.deadline = _time(deadline) if deadline else None
+    message.unique_key = wire.unique_key or None
+    message.last_failed_at = _time(last_failed_at) if last_failed_at else None
+    message.retention = _duration(retention) if retention else None
+    message.completed_at = _time(completed_at) if completed_at else None
+    message.group = wire.group_key or None
+    message.headers = dict(wire.headers) if wire.headers else _NO_HEADERS
+    message.__class__ = TaskMessage
+    return message  # type: ignore[no-any-return]  # it is one now
 
 
 def encode_server(info: ServerInfo) -> bytes:
