@@ -125,6 +125,32 @@ async def test_a_server_that_is_told_to_stop_while_it_enters_stops_at_once(redis
     assert left.is_set()
 
 
+async def test_a_start_that_is_cancelled_leaves_nothing_behind(redis_url: str, redis_client: redis.Redis) -> None:
+    app = App()
+    entering, left = asyncio.Event(), asyncio.Event()
+
+    @app.lifespan
+    async def share() -> AsyncIterator[None]:
+        try:
+            entering.set()
+            await asyncio.sleep(3600)
+            yield
+        finally:
+            left.set()
+
+    server = Server(app, redis=redis_url, timing=QUICK, health_address=("127.0.0.1", 0))
+    starting = asyncio.ensure_future(server.start())
+    await entering.wait()
+    port = server.health_port
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert left.is_set()
+    assert port is not None
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
 async def test_an_error_while_leaving_is_raised_after_everything_is_in_order(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
