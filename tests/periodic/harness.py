@@ -83,11 +83,18 @@ def wait_until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
 class SchedulerProcess:
     """``longshore scheduler`` as a process of its own."""
 
-    def __init__(self, url: str, log: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        log: Path,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        command: str = "scheduler",
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", "from longshore.cli import main; main()", "scheduler", *arguments],
+                [sys.executable, "-c", "from longshore.cli import main; main()", command, *arguments],
                 env={
                     **os.environ,
                     "LONGSHORE_REDIS_URL": url,

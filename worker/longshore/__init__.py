@@ -40,11 +40,13 @@ from longshore.errors import (
 from longshore.group_aggregator import GroupedTask
 from longshore.inspector import Inspector
 from longshore.middleware import CallNext, Middleware
+from longshore.periodic_task import PeriodicTask
 from longshore.policy.failed_attempt import FailedAttempt, RetryAction, RetryDecision
 from longshore.policy.limits import RateLimit
 from longshore.policy.retry_policy import RetryPolicy
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.producer.results import TaskResult
+from longshore.protocol.periodic import CatchUp
 from longshore.protocol.snapshots import (
     BrokerSnapshot,
     GroupSnapshot,
@@ -54,6 +56,7 @@ from longshore.protocol.snapshots import (
     TaskInfo,
 )
 from longshore.protocol.states import TaskState
+from longshore.scheduler import Scheduler
 from longshore.server import Server
 from longshore.sync_client import SyncClient
 from longshore.task import NO_TIMEOUT, Task
@@ -64,6 +67,7 @@ __all__ = [
     "BrokerSnapshot",
     "BrokerUnavailable",
     "CallNext",
+    "CatchUp",
     "Client",
     "Context",
     "DeadlineExceeded",
@@ -86,6 +90,7 @@ __all__ = [
     "Middleware",
     "NotFound",
     "PayloadError",
+    "PeriodicTask",
     "ProcessDied",
     "ProcessError",
     "QueueDay",
@@ -99,6 +104,7 @@ __all__ = [
     "RetryLater",
     "RetryPolicy",
     "RevokeTask",
+    "Scheduler",
     "Server",
     "ServerSnapshot",
     "SkipRetry",

@@ -16,6 +16,7 @@ from longshore.errors import HandlerNotFound, InvalidOption
 from longshore.group_aggregator import Aggregate, GroupAggregator, aggregator_for
 from longshore.handler import FROM_ANNOTATION, Handler, handler_for, name_of
 from longshore.middleware import Middleware, checked_middleware, compose
+from longshore.periodic_task import EntryProvider, PeriodicOptions, PeriodicTask
 from longshore.policy.failure_policy import (
     ErrorCallback,
     FailurePolicy,
@@ -26,6 +27,7 @@ from longshore.policy.failure_policy import (
 )
 from longshore.policy.limits import Limit, RateLimit
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext, composed
+from longshore.protocol.periodic import CatchUp
 from longshore.protocol.snapshots import TaskInfo
 from longshore.routing import Router
 from longshore.sync_client import SyncClient
@@ -37,6 +39,7 @@ L = TypeVar("L", bound=Lifespan)
 E = TypeVar("E", bound=ErrorCallback)
 Q = TypeVar("Q", bound=EnqueueMiddleware)
 A = TypeVar("A", bound=Aggregate)
+P = TypeVar("P", bound=EntryProvider)
 PayloadT = TypeVar("PayloadT")
 
 
@@ -75,6 +78,8 @@ class App:
         self._middleware = [checked_middleware(one) for one in middleware]
         self._enqueue_middleware: list[EnqueueMiddleware] = []
         self._enqueue_chains: dict[str, tuple[EnqueueMiddleware, ...]] = {}  # by pattern, made when first needed
+        self._provider: EntryProvider | None = None
+        self._periodic: list[Callable[[App], PeriodicTask]] = []  # given the application they were declared on
         self._lifespan = None if lifespan is None else checked_lifespan(lifespan)
         self._queue_limits: dict[str, Limit] = {}
         self._router: Router | None = None  # made when first needed, and again after a change
@@ -252,6 +257,110 @@ class App:
         self._lifespan = checked_lifespan(function)
         return function
 
+    def periodic(
+        self,
+        schedule: str,
+        *,
+        name: str | None = None,
+        payload: Any = None,
+        time_zone: str | None = None,
+        catch_up: CatchUp = CatchUp.LATEST,
+        starting_deadline: timedelta | float | None = None,
+        **options: Unpack[PeriodicOptions],
+    ) -> Callable[[F], F]:
+        """Enqueue the decorated handler's task again and again; beside ``@app.task``, above or below it.
+
+        A scheduler runs it (docs/periodic.md). ``name``: unique among all of the application; the default is the task's
+        type. ``options`` win over the handler's own defaults. Raises InvalidOption for what cannot be used.
+        """
+
+        def register(function: F) -> F:
+            # the type is known once the function is registered, which may come after this
+            def task_of(app: App) -> PeriodicTask:
+                task_type = app._type_of(function)
+                return PeriodicTask(
+                    schedule=schedule,
+                    task=Task(task_type, payload, **options),
+                    name=task_type.replace("/", ":") if name is None else name,
+                    time_zone=time_zone,
+                    catch_up=catch_up,
+                    starting_deadline=starting_deadline,
+                )
+
+            self._periodic.append(task_of)
+            return function
+
+        PeriodicTask(  # what can be told now is told where it stands
+            schedule=schedule,
+            task=Task("task", payload, **options),
+            name=name,
+            time_zone=time_zone,
+            catch_up=catch_up,
+            starting_deadline=starting_deadline,
+        ).checked()
+        return register
+
+    def add_periodic(
+        self,
+        name: str,
+        schedule: str,
+        task: Task,
+        *,
+        time_zone: str | None = None,
+        catch_up: CatchUp = CatchUp.LATEST,
+        starting_deadline: timedelta | float | None = None,
+    ) -> None:
+        """Enqueue a task again and again; its handler may be another application's. Raises InvalidOption."""
+        periodic = PeriodicTask(
+            schedule=schedule,
+            task=task,
+            name=name,
+            time_zone=time_zone,
+            catch_up=catch_up,
+            starting_deadline=starting_deadline,
+        )
+        periodic.checked()
+        self._periodic.append(lambda app: periodic)
+
+    def periodic_provider(self, function: P) -> P:
+        """Set the provider of periodic tasks (a decorator): asked now and then for all besides those in code.
+
+        A function without parameters, async or plain, that returns PeriodicTasks. Raises InvalidOption for a second.
+        """
+        if self._provider is not None:
+            raise InvalidOption("periodic_provider", "there is one already; an application has one")
+        self._provider = function
+        return function
+
+    @property
+    def entry_provider(self) -> EntryProvider | None:
+        """The provider, for the scheduler."""
+        return self._provider
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to run, neither tasks nor periodic ones."""
+        return not (self.patterns or self.aggregators or self.periodic_tasks or self._provider)
+
+    @property
+    def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
+        """What is declared as periodic, also by included applications.
+
+        The tasks of an included application's handlers, and the names made of them, are led by its prefix. Raises
+        InvalidOption for ``@app.periodic`` on a function that is no handler, or that of several types.
+        """
+        own = [task_of(self) for task_of in self._periodic]
+        return (*own, *(_led(prefix, app, one) for prefix, app in self._included for one in app.periodic_tasks))
+
+    def _type_of(self, function: Callable[..., Any]) -> str:
+        types = [pattern for pattern, handler in self._handlers.items() if handler.function is function]
+        if len(types) != 1:
+            what = "is the handler of several types" if types else "is no handler; put @app.task(…) on it, too"
+            raise InvalidOption(
+                "periodic", f"{name_of(function)} {what}; or declare it by app.add_periodic(name, schedule, Task(…))"
+            )
+        return types[0]
+
     def _add(self, handler: Handler) -> None:
         if not handler.pattern.strip():
             raise InvalidOption("pattern", "is blank; give the task type the handler is for")
@@ -412,3 +521,16 @@ class App:
             middleware=middleware,
             around=compose(middleware),
         )
+
+
+def _led(prefix: str, app: App, periodic: PeriodicTask) -> PeriodicTask:
+    """A periodic task of an included application, as the including one has it."""
+    task = periodic.task
+    if not prefix or task.type not in app.patterns:
+        return periodic
+    named_after_type = periodic.name == task.type.replace("/", ":")
+    return replace(
+        periodic,
+        task=Task(prefix + task.type, task.payload, **task.options),
+        name=(prefix + task.type).replace("/", ":") if named_after_type else periodic.name,
+    )

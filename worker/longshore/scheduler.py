@@ -9,17 +9,22 @@ import math
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
+from longshore.app import App
 from longshore.broker.base import RedisSettings
 from longshore.broker.periodic import RedisPeriodicStore
 from longshore.broker.periodic_base import PeriodicStore
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import BrokerUnavailable, InvalidOption, LongshoreError
+from longshore.periodic_task import EntryProvider, PeriodicTask
 from longshore.policy.agenda import Agenda
+from longshore.protocol.periodic import PeriodicEntry
+from longshore.runtime.declared_entries import DeclaredEntries
+from longshore.runtime.entry_provider import EntryPoll
 from longshore.runtime.entry_publisher import EntryPublisher
 from longshore.runtime.scheduler_lease import SchedulerLease
 from longshore.runtime.service import Service
@@ -27,6 +32,9 @@ from longshore.runtime.tick_runner import TickRunner
 from longshore.runtime.timing import Clock, utc_now
 
 _logger = logging.getLogger("longshore.scheduler")
+
+
+DEFAULT_SYNC_INTERVAL = timedelta(minutes=1)  # Asynq: 3 minutes
 
 
 class EntrySource(Protocol):
@@ -38,6 +46,13 @@ class EntrySource(Protocol):
         Raises BrokerUnavailable, or another LongshoreError when there is nothing readable; the scheduler goes on.
         """
 
+    @property
+    def errors(self) -> Mapping[str, str]:
+        """What could not be made an entry at the last ``read``, and why."""
+
+    async def aclose(self) -> None:
+        """Stop whatever it does by itself. Called once, at the end."""
+
 
 class StoredEntries:
     """The entries that lie in Redis, where the operator writes them."""
@@ -48,6 +63,22 @@ class StoredEntries:
 
     async def read(self) -> Mapping[str, bytes]:
         return await self._store.read_entries(self._scope)
+
+    @property
+    def errors(self) -> Mapping[str, str]:
+        return {}
+
+    async def aclose(self) -> None: ...
+
+
+def application_scope(name: str) -> str:
+    """The scope of an application's own entries: never one of the operator's, since no namespace begins like this.
+
+    Raises InvalidOption for a name with a slash or blanks.
+    """
+    if "/" in name or name.split() != [name]:
+        raise InvalidOption("scope", f"{name!r} cannot name an application's entries; give a name without / and blanks")
+    return f"_app/{name}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +95,7 @@ class SchedulerTiming:
 
 
 class Scheduler(Service):
-    """Runs the periodic entries of a scope.
+    """Runs the periodic entries of a scope: those that lie in Redis, or those that ``app`` and ``provider`` declare.
 
     ``async with Scheduler(scope, redis=…)`` runs it beside other code; ``serve()`` runs it until SIGTERM or SIGINT.
     A scheduler runs once. It starts also while Redis is away. Any number may run for one scope: a lease in Redis makes
@@ -77,21 +108,35 @@ class Scheduler(Service):
         *,
         redis: str | RedisSettings | None = None,
         broker: RedisBroker | None = None,
+        app: App | None = None,
+        provider: EntryProvider | None = None,
+        sync_interval: timedelta = DEFAULT_SYNC_INTERVAL,
         entries: EntrySource | None = None,
         health_address: tuple[str, int] | None = None,
         timing: SchedulerTiming | None = None,
         clock: Clock = utc_now,
     ) -> None:
         """``scope``: whose entries; the operator's are ``<namespace>/<broker>``. ``redis``: a URL, or settings; the
-        default is a local Redis. Or a ``broker``, which the caller closes. ``entries``: where they come from; the
-        default is the scope's hash in Redis. ``health_address``: host ("" for every interface) and port of the
-        probes; None: no probes.
+        default is a local Redis. Or a ``broker``, which the caller closes. ``app``: runs what it declares as periodic.
+        ``provider``: asked every ``sync_interval`` for all there is; the default is the app's own. With one of the two
+        ``scope`` is a name of the application's choice, unique in its Redis: what lies there and is not declared is
+        removed. ``entries``: another source; the default is the scope's hash in Redis. ``health_address``: host ("" for
+        every interface) and port of the probes; None: no probes.
 
         Raises InvalidOption for what cannot be used.
         """
         if broker is not None and redis is not None:
             raise InvalidOption("broker", "give either a Redis or a broker, not both")
-        if scope.split() != [scope]:
+        if app is not None and provider is None:
+            provider = app.entry_provider
+        declares = app is not None or provider is not None
+        if declares and entries is not None:
+            raise InvalidOption("entries", "give either a source of entries, or an app and a provider")
+        if sync_interval < timedelta(seconds=1):
+            raise InvalidOption("sync interval", "must be at least 1 second")
+        if declares:
+            scope = application_scope(scope)
+        elif scope.split() != [scope]:
             raise InvalidOption("scope", f"{scope!r} is not a name without blanks")
         self._timing = timing or SchedulerTiming()
         super().__init__("scheduler", health_address=health_address, stuck=self._timing.stuck)
@@ -99,7 +144,12 @@ class Scheduler(Service):
         self._owns_broker = broker is None
         self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
         self._store: PeriodicStore = RedisPeriodicStore(self._broker.connection)
-        self._entries = entries if entries is not None else StoredEntries(self._store, scope)
+        self._source = entries
+        self._declares = declares
+        self._options_for = app.options_for if app is not None else _no_defaults
+        self._fixed = declared_in(app.periodic_tasks, self._options_for) if app is not None else {}
+        self._provider = provider
+        self._sync_interval = sync_interval
         self._clock = clock
         self._id = f"{socket.gethostname() or 'unknown-host'}:{os.getpid()}:{uuid.uuid4()}"
 
@@ -119,6 +169,9 @@ class Scheduler(Service):
             renewal=timing.renewal,
             clock=clock,
         )
+        self._entries = self._source or (
+            self._declared() if self._declares else StoredEntries(self._store, self._scope)
+        )
         self._ticks = TickRunner(self._store, self._broker, agenda=self._agenda, clock=clock)
         self._publisher = EntryPublisher(
             self._broker,
@@ -130,6 +183,14 @@ class Scheduler(Service):
             lifetime=timing.published_lifetime,
             clock=clock,
         )
+
+    def _declared(self) -> EntrySource:
+        poll = None
+        if self._provider is not None:
+            poll = EntryPoll(
+                self._provider, interval=self._sync_interval, options_for=self._options_for, taken=self._fixed
+            )
+        return DeclaredEntries(self._store, self._scope, fixed=self._fixed, poll=poll, clock=self._clock)
 
     # -- from start to end -------------------------------------------------------------------------------------------
 
@@ -175,7 +236,7 @@ class Scheduler(Service):
             self._forget()
         changed = self._agenda.update(await self._entries.read())
         await self._ticks.run()
-        await self._publisher.publish(changed=changed, tick_errors=self._ticks.errors)
+        await self._publisher.publish(changed=changed, tick_errors={**self._entries.errors, **self._ticks.errors})
 
     def _forget(self) -> None:
         self._agenda.forget_records()
@@ -196,6 +257,7 @@ class Scheduler(Service):
     async def _finish(self) -> None:
         """Let a standby in at once. What cannot be given back expires by itself."""
         was_active = self._lease.held
+        await self._entries.aclose()
         with contextlib.suppress(LongshoreError, TimeoutError):
             async with asyncio.timeout(self._timing.stop.total_seconds()):
                 await self._lease.release()
@@ -206,3 +268,23 @@ class Scheduler(Service):
 
     def _state(self) -> str:
         return "active" if self._lease.held else "standby"
+
+
+def declared_in(
+    tasks: Sequence[PeriodicTask], options_for: Callable[[str], Mapping[str, Any]]
+) -> dict[str, PeriodicEntry]:
+    """The entries of an application's own tasks. Raises InvalidOption for the first that cannot be used."""
+    entries: dict[str, PeriodicEntry] = {}
+    for task in tasks:
+        try:
+            name, entry = task.checked(options_for(task.task.type))
+        except InvalidOption as error:
+            raise InvalidOption("periodic", f"{task.name!r}: {error}") from error
+        if name in entries:
+            raise InvalidOption("periodic", f"{name!r} is declared twice; give name=…")
+        entries[name] = entry
+    return entries
+
+
+def _no_defaults(task_type: str) -> Mapping[str, Any]:
+    return {}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from longshore.broker.connection import Argument, Command, RedisConnection
+from longshore.broker.entry_writer import write_entries
 from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResult
 from longshore.broker.scripts import HOLD_SCHEDULER_LEASE, RELEASE_SCHEDULER_LEASE, TICK, WRITE_PERIODIC_ERRORS
 from longshore.errors import InvalidData
 from longshore.protocol import codec, keys
-from longshore.protocol.periodic import TickRecord, decode_last_tick, decode_tick_record, encode_lease
+from longshore.protocol.periodic import PeriodicEntry, TickRecord, decode_last_tick, decode_tick_record, encode_lease
 
 
 class RedisPeriodicStore:
@@ -33,6 +34,11 @@ class RedisPeriodicStore:
     async def read_entries(self, scope: str) -> dict[str, bytes]:
         [reply] = await self._connection.run([("HGETALL", keys.periodic_entries(scope))])
         return {name.decode(errors="replace"): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def write_entries(
+        self, scope: str, *, changed: Mapping[str, PeriodicEntry], removed: Collection[str]
+    ) -> None:
+        await write_entries(self._connection, scope, changed=changed, removed=removed)
 
     async def read_records(self, names: Sequence[RecordName]) -> list[TickRecord | InvalidData]:
         replies = await self._connection.run_each([("HGETALL", keys.tick_record(n.queue, n.entry_id)) for n in names])

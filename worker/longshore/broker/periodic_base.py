@@ -6,7 +6,7 @@ Whether a write happened is then unknown, and repeating is safe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from longshore.errors import InvalidData
 from longshore.protocol.messages import TaskMessage
-from longshore.protocol.periodic import TickRecord
+from longshore.protocol.periodic import PeriodicEntry, TickRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +66,11 @@ class PeriodicStore(Protocol):
 
     async def read_entries(self, scope: str) -> dict[str, bytes]:
         """A scope's entries as they lie there, by name. Raises WrongType."""
+
+    async def write_entries(
+        self, scope: str, *, changed: Mapping[str, PeriodicEntry], removed: Collection[str]
+    ) -> None:
+        """Write entries and remove others, whose records get a lifetime. Repeating it is safe."""
 
     async def read_records(self, names: Sequence[RecordName]) -> list[TickRecord | InvalidData]:
         """Tick records, in order and in one round trip; an empty one where there is none. InvalidData: not readable."""

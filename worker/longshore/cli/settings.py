@@ -17,6 +17,7 @@ from longshore.cli.values import Address, Duration, ProcessCount, QueuePrioritie
 from longshore.errors import InvalidOption
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, LARGEST_SET
 from longshore.policy.queues import checked_queues
+from longshore.scheduler import DEFAULT_SYNC_INTERVAL
 from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_QUEUES, DEFAULT_SHUTDOWN_TIMEOUT, MOST_CONCURRENT
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -115,6 +116,22 @@ SETTINGS = {
             env="LONGSHORE_PROCESS_POOL_SIZE",
             type=click.IntRange(1, 1024),
             help="Processes for handlers declared with process=True, at most. Default: one a CPU.",
+        ),
+        Setting(
+            name="scheduler",
+            flag="--scheduler/--no-scheduler",
+            env="LONGSHORE_SCHEDULER",
+            type=bool,
+            default=False,
+            help="Run the application's periodic tasks, too. Of any number of schedulers one is active.",
+        ),
+        Setting(
+            name="sync_interval",
+            flag="--sync-interval",
+            env="LONGSHORE_SYNC_INTERVAL",
+            type=Duration(),
+            default=f"{DEFAULT_SYNC_INTERVAL.total_seconds():g}s",
+            help="How often the application's provider of periodic tasks is asked.",
         ),
         Setting(
             name="shutdown_timeout",

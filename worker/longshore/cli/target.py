@@ -35,9 +35,14 @@ def load_app(target: str) -> App:
             raise InvalidOption(_FIELD, f"{target}: cannot get {name!r}: {text}{_place(error)}") from error
     if not isinstance(found, App):
         raise InvalidOption(_FIELD, f"{target} is of type {type(found).__name__}, not a longshore.App")
-    if not found.patterns and not found.aggregators:
+    if found.is_empty:
         raise InvalidOption(_FIELD, f"{target} has no handlers; register some with @app.task(…)")
     return found
+
+
+def scope_of(target: str) -> str:
+    """The name of an application's periodic entries, when none is given: the same for whatever command runs them."""
+    return target.replace(":", ".")
 
 
 def _content(found: object) -> dict[str, object]:

@@ -20,8 +20,9 @@ from longshore.cli.process import heed_sigterm, leaving_soon
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
 from longshore.cli.supervised import reporting, supervisor
 from longshore.cli.supervisor import Supervisor, worker_command
-from longshore.cli.target import load_app
+from longshore.cli.target import load_app, scope_of
 from longshore.errors import BrokerUnavailable
+from longshore.scheduler import Scheduler
 from longshore.server import Server
 
 _PAUSE_S = 1.0  # between two attempts to reach Redis at start
@@ -37,6 +38,8 @@ _PAUSE_S = 1.0  # between two attempts to reach Redis at start
     "concurrency",
     "processes",
     "process_pool_size",
+    "scheduler",
+    "sync_interval",
     "shutdown_timeout",
     "group_grace_period",
     "group_max_delay",
@@ -56,6 +59,8 @@ def worker(
     concurrency: int,
     processes: int,
     process_pool_size: int | None,
+    scheduler: bool,
+    sync_interval: timedelta,
     shutdown_timeout: timedelta,
     group_grace_period: timedelta,
     group_max_delay: timedelta,
@@ -95,9 +100,12 @@ def worker(
                 group_max_size=group_max_size,
                 health_address=health_address if above is None else None,  # the supervisor's
             )
+            beside = []
+            if scheduler:
+                beside.append(Scheduler(scope_of(application), app=app, broker=broker, sync_interval=sync_interval))
             async with reporting(server, above):
                 if await reach(broker, wait=redis_wait):
-                    await server.serve()
+                    await server.serve(beside=beside)
         finally:
             await broker.aclose()
 

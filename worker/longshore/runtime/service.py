@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
@@ -30,6 +30,7 @@ class Service(ABC):
         self._logger = logging.getLogger(f"longshore.{name}")
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()  # its surroundings are entered
+        self._beside: tuple[Service, ...] = ()
         self._main: asyncio.Task[None] | None = None
 
     @property
@@ -72,21 +73,30 @@ class Service(ABC):
     def shutdown(self) -> None:
         """Begin to end, in order. Idempotent."""
         self._stop.set()
+        for one in self._beside:
+            one.shutdown()
 
     async def wait(self) -> None:
         """Wait for the end. Raises what broke it, if something did."""
         if self._main is not None:
             await asyncio.shield(self._main)
 
-    async def serve(self) -> None:
-        """Run until SIGTERM or SIGINT, and shut down. A signal is heard from here on, also while it starts."""
+    async def serve(self, *, beside: Sequence[Service] = ()) -> None:
+        """Run until SIGTERM or SIGINT, and shut down. A signal is heard from here on, also while it starts.
+
+        ``beside``: others that start before it, shut down with it, and count for its probes.
+        """
+        self._beside = tuple(beside)
         loop = asyncio.get_running_loop()
         signals = self._signals()
         for number, act in signals.items():
             loop.add_signal_handler(number, self._on_signal, number, act)
         try:
-            async with self:
-                await self.wait()
+            async with contextlib.AsyncExitStack() as others:
+                for one in self._beside:
+                    await others.enter_async_context(one)
+                async with self:
+                    await self.wait()
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
@@ -147,7 +157,9 @@ class Service(ABC):
         if self._main is None or self._main.done():
             return Probe(ok=False, text=f"the {self._name} has ended")
         stuck = self._pulse.stuck()
-        return Probe(ok=not stuck, text="stuck: " + ", ".join(stuck) if stuck else "ok")
+        if stuck:
+            return Probe(ok=False, text="stuck: " + ", ".join(stuck))
+        return next((probe for one in self._beside if not (probe := one._livez()).ok), Probe(ok=True, text="ok"))
 
     def _readyz(self) -> Probe:
         if not self._outage.ever_reached:
