@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from longshore.protocol.messages import TaskMessage
-from longshore.protocol.quick_init import quick_init
+from longshore.protocol.quick_init import maker_like, quick_init
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,3 +62,13 @@ def test_wrong_arguments_are_type_errors_that_name_them(given: Any, text: str) -
 
 def test_the_messages_of_tasks_are_made_so() -> None:
     assert TaskMessage.__init__.__globals__["cls"] is TaskMessage
+
+
+def test_values_like_another_differ_in_the_fields_named_only() -> None:
+    example = Quick(name="a", size=4, extra={"x": "y"})
+    make = maker_like(example, "size", "name")
+    assert make(5, "b") == Quick(name="b", size=5, extra={"x": "y"})
+    assert type(make(5, "b")) is Quick
+    assert example == Quick(name="a", size=4, extra={"x": "y"})
+    with pytest.raises(FrozenInstanceError):
+        make(5, "b").size = 1  # type: ignore[misc]  # what is tried

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
-from itertools import islice, repeat
+from itertools import islice
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeAlias, Unpack
@@ -19,7 +19,16 @@ from longshore.errors import EnqueueError, InvalidOption, TaskNotFound, WrongTyp
 from longshore.producer.coalescer import Coalescer
 from longshore.producer.delivery import Delivery
 from longshore.producer.middleware import EnqueueMiddleware, composed
-from longshore.producer.preparation import Batch, Enqueued, TaskLike, answer, new_task, task_from, with_all_options
+from longshore.producer.preparation import (
+    Batch,
+    Enqueued,
+    TaskLike,
+    answer,
+    answers,
+    new_task,
+    task_from,
+    with_all_options,
+)
 from longshore.producer.results import Results, TaskResult
 from longshore.producer.task_ids import random_ids
 from longshore.protocol.snapshots import TaskInfo
@@ -223,13 +232,12 @@ class Client:
 
     async def _send_prepared(self, prepared: Sequence[NewTask | InvalidOption], now: datetime) -> list[Enqueued]:
         new = [task for task in prepared if not isinstance(task, InvalidOption)]
-        answers: list[Enqueued] = []
+        sent: list[Enqueued] = []
         for portion in portions(new):
-            sent = await self._delivery.send(portion, now=now)
-            answers += map(answer, portion, sent, repeat(now))
-        if len(answers) == len(prepared):
-            return answers
-        remaining = iter(answers)
+            sent += answers(portion, await self._delivery.send(portion, now=now), now)
+        if len(sent) == len(prepared):
+            return sent
+        remaining = iter(sent)
         return [task if isinstance(task, InvalidOption) else next(remaining) for task in prepared]
 
     async def _many_through_middleware(
@@ -247,12 +255,12 @@ class Client:
 
         # each ends by itself: one that fails for another reason must not leave the others half done
         results = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
-        answers: list[Enqueued] = []
+        found: list[Enqueued] = []
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, EnqueueError | InvalidOption | WrongType):
                 raise result
-            answers.append(result)
-        return answers
+            found.append(result)
+        return found
 
     def _defaults_of(self, task_type: str) -> Mapping[str, Any]:
         """The checked defaults of a type. Raises InvalidOption for those that cannot be used."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -11,6 +10,7 @@ from longshore.broker.base import EnqueueResult, NewTask
 from longshore.errors import DuplicateTask, EnqueueError, InvalidOption, TaskIDConflict, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
+from longshore.protocol.quick_init import maker_like
 from longshore.protocol.snapshots import TaskInfo
 from longshore.protocol.states import TaskState
 from longshore.task import OPTIONS, Task, encode_payload, merged_options, time_limits
@@ -126,19 +126,32 @@ class Batch:
 class _Mould:
     """What tasks that differ in id and payload only have in common."""
 
-    __slots__ = ("_encode", "_process_at", "_shared")
+    __slots__ = ("_encode", "_message", "_process_at")
 
     def __init__(self, example: NewTask) -> None:
-        message = example.message
-        self._encode = codec.task_encoder(message)
+        self._encode = codec.task_encoder(example.message)
+        self._message = maker_like(example.message, "id", "payload")
         self._process_at = example.process_at
-        self._shared = {
-            each.name: getattr(message, each.name) for each in fields(message) if each.name not in ("id", "payload")
-        }
 
     def cast(self, task_id: str, payload: bytes | None) -> NewTask:
-        message = TaskMessage(id=task_id, payload=payload, **self._shared)
-        return NewTask(message, self._process_at, None, self._encode(task_id, payload))
+        return NewTask(self._message(task_id, payload), self._process_at, None, self._encode(task_id, payload))
+
+
+def answers(tasks: Sequence[NewTask], results: Sequence[EnqueueResult | WrongType], now: datetime) -> list[Enqueued]:
+    """What the caller gets for each task."""
+    made = EnqueueResult.CREATED
+    pending: Callable[[TaskMessage], TaskInfo] | None = None
+    found: list[Enqueued] = []
+    for task, result in zip(tasks, results, strict=True):
+        if result is made and task.process_at is None and not task.message.group:
+            if pending is None:
+                pending = maker_like(
+                    TaskInfo(message=task.message, state=TaskState.PENDING, next_process_at=now), "message"
+                )
+            found.append(pending(task.message))
+        else:
+            found.append(answer(task, result, now))
+    return found
 
 
 def answer(task: NewTask, result: EnqueueResult | WrongType, now: datetime) -> TaskInfo | EnqueueError | WrongType:
