@@ -1,4 +1,4 @@
-"""Resident memory of an idle worker process, started as people start it.
+"""Resident memory of an idle worker process, started as the command line starts it.
 
 python benchmarks/memory.py [--workers 3] [--seconds 8]
 """
