@@ -73,7 +73,29 @@ RULES = [
             "redis://my_host.a-b:1",
         ),
         bad=("http://redis:6379", "redis:6379", "unix:///tmp/redis"),
-        says="must start with redis:// or, for TLS, with rediss://",
+        says="must start with redis://, redis-sentinel:// or redis-cluster:// or, for TLS, with rediss://, ",
+    ),
+    Rule(
+        kind="Broker",
+        path="url",
+        good=(
+            "redis-sentinel://s1:26379,s2,[::1]:26379/0?master=main",
+            "rediss-sentinel://s1?master=my.main-1",
+        ),
+        bad=(
+            "redis-sentinel://s1,s2/0",
+            "redis-sentinel://s1?master=",
+            "redis-sentinel://s1,?master=main",
+            "redis-sentinel://s1?master=main&sentinel_password=x",
+        ),
+        says="must be the sentinels, the database and the master's name, like redis-sentinel://s1:26379,",
+    ),
+    Rule(
+        kind="Broker",
+        path="url",
+        good=("redis-cluster://n1:6379,n2:6379", "rediss-cluster://n1", "redis-cluster://n1/0"),
+        bad=("redis-cluster://n1,", "redis-cluster://n1/1", "redis-cluster://"),
+        says="must be some nodes of the cluster, without a database, like redis-cluster://n1:6379,n2:6379",
     ),
     Rule(
         kind="Broker",
@@ -86,7 +108,7 @@ RULES = [
         kind="Broker",
         path="url",
         good=("redis://redis:6379/0",),
-        bad=("redis://redis?password=secret", "redis://redis#x"),
+        bad=("redis://redis?password=secret", "redis://redis#x", "redis-cluster://redis?a=b"),
         says="must not have a query or a fragment",
     ),
     Rule(

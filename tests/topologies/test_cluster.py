@@ -162,12 +162,12 @@ async def test_a_script_waits_for_its_slot_to_arrive_and_does_nothing_half(clust
     _move_back(cluster, slot, source)
 
 
-async def test_a_slot_that_stays_open_is_told_in_redis_words(cluster: RedisCluster) -> None:
+async def test_a_slot_that_stays_open_is_told_of(cluster: RedisCluster) -> None:
     broker = RedisBroker.connect(RedisSettings(url=cluster.url, timeout=TIMEOUT))
     slot, source = key_slot(b"a"), cluster.owner(keys.pending("a"))
     target = next(each for each in cluster.masters if each is not source)
     cluster.begin_migration(slot, target)
-    with pytest.raises(BrokerUnavailable, match=r"(?i)multiple keys request during rehashing"):
+    with pytest.raises(BrokerUnavailable, match=r"of slot|is being moved to"):
         await broker.enqueue([NewTask(message=new_message(queue="a"))], now=_NOW)
     await broker.enqueue([NewTask(message=new_message(queue="b"))], now=_NOW)
     cluster.end_migration(slot, source)

@@ -47,7 +47,7 @@ class Scheduler(ApiModel):
 class BrokerSpec(ApiModel):
     """What a person asks of a Broker."""
 
-    url: str  # redis:// or rediss://, without user or password
+    url: str  # redis://, redis-sentinel:// or redis-cluster://, rediss…:// for TLS; without user or password
     auth: Auth | None = None
     poll_interval: Duration = timedelta(seconds=1)
     timeout: Duration = timedelta(seconds=2)  # of one round trip

@@ -13,11 +13,17 @@ def address_for_operator(url: str, namespace: str) -> str:
     namespace, resolve it. Names with a dot, addresses and localhost mean the same everywhere and stay as they are.
     """
     parts = urlsplit(url)
-    host = parts.hostname
-    if host is None or "." in host or host == "localhost" or _is_address(host):
-        return url
-    login, at, address = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{login}{at}{host}.{namespace}{address[len(host) :]}").geturl()
+    login, at, addresses = parts.netloc.rpartition("@")
+    # sentinels and cluster nodes are several
+    qualified = ",".join(_qualified(address, namespace) for address in addresses.split(","))
+    return parts._replace(netloc=f"{login}{at}{qualified}").geturl()
+
+
+def _qualified(address: str, namespace: str) -> str:
+    host, colon, port = address.partition(":")
+    if not host or "." in host or host.startswith("[") or host == "localhost" or _is_address(host):
+        return address
+    return f"{host}.{namespace}{colon}{port}"
 
 
 def _is_address(host: str) -> bool:

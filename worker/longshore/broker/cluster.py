@@ -17,7 +17,7 @@ from longshore.broker.connection import Command, NotReached, RedisConnection
 from longshore.broker.guarded import guarded
 from longshore.broker.node import RedisNode
 from longshore.broker.redis_url import Endpoint, RedisTarget, address_of
-from longshore.broker.refusals import is_not_master
+from longshore.broker.refusals import is_not_master, redirection
 from longshore.broker.relook import Relook
 from longshore.broker.slots import SLOTS, slot_of, slot_of_key
 from longshore.errors import BrokerUnavailable
@@ -152,7 +152,7 @@ class ClusterConnection(RedisConnection):
                     for (index, _), reply in zip(some, result, strict=True):
                         call.replies[index] = reply
                         if isinstance(reply, exceptions.RedisError) and self._is_elsewhere(reply, node):
-                            call.refusal = f"Redis at {node.address}: {reply}"
+                            call.refusal = f"Redis at {node.address}: {redirection(reply)}"
                             left[index] = self._asked(reply)
                             patient = patient or isinstance(reply, exceptions.TryAgainError)
             if failure is not None:

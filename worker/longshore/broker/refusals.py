@@ -22,6 +22,14 @@ def is_not_master(reply: Any) -> bool:
     )
 
 
+def redirection(reply: exceptions.RedisError) -> str:
+    """MOVED, ASK or TRYAGAIN in words, for when it led to no end."""
+    if isinstance(reply, exceptions.AskError):  # MovedError is one
+        verb = "has moved" if isinstance(reply, exceptions.MovedError) else "is being moved"
+        return f"hash slot {reply.slot_id} {verb} to {reply.host}:{reply.port}"
+    return str(reply)
+
+
 def named_reason(command: Sequence[Any], error: exceptions.RedisError) -> str:
     """Redis' words, and what they do not say where a person needs it to put things right."""
     words = str(error) or type(error).__name__

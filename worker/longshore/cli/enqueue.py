@@ -43,6 +43,8 @@ def enqueue(
     redis: str,
     redis_username: str | None,
     redis_password: str | None,
+    redis_sentinel_username: str | None,
+    redis_sentinel_password: str | None,
     redis_timeout: timedelta,
     **options: str | int | timedelta | datetime | None,
 ) -> None:
@@ -51,7 +53,9 @@ def enqueue(
     if headers:
         given["headers"] = dict(headers)
     task = Task(task_type, _payload(payload, raw=raw), **given)
-    settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
+    settings = redis_settings(
+        redis, redis_username, redis_password, redis_sentinel_username, redis_sentinel_password, redis_timeout
+    )
 
     async def create() -> str:
         async with Client(settings, retry_for=0) as client:

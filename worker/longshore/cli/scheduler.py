@@ -36,6 +36,8 @@ def scheduler(
     redis: str,
     redis_username: str | None,
     redis_password: str | None,
+    redis_sentinel_username: str | None,
+    redis_sentinel_password: str | None,
     redis_timeout: timedelta,
     redis_wait: timedelta,
     sync_interval: timedelta,
@@ -50,7 +52,9 @@ def scheduler(
     active, the others stand by, and no tick is enqueued twice.
     """
     heed_sigterm()
-    settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
+    settings = redis_settings(
+        redis, redis_username, redis_password, redis_sentinel_username, redis_sentinel_password, redis_timeout
+    )
     app = None if application is None else load_app(application)
     chosen = scope or (scope_of(application) if application is not None else None)
     if chosen is None or (app is None and not _names_a_broker(chosen)):

@@ -45,7 +45,8 @@ SETTINGS = {
             env="LONGSHORE_REDIS_URL",
             type=str,
             default="redis://127.0.0.1:6379/0",
-            help="URL of Redis: redis:// or rediss:// (TLS).",
+            help="URL of Redis: redis://host, unix://path, redis-sentinel://host1,host2/0?master=name or "
+            "redis-cluster://host1,host2; with TLS rediss://, rediss-sentinel:// or rediss-cluster://.",
         ),
         Setting(
             name="redis_username",
@@ -60,6 +61,20 @@ SETTINGS = {
             env="LONGSHORE_REDIS_PASSWORD",
             type=str,
             help="Password, when the URL has none. The variable keeps it out of the process list.",
+        ),
+        Setting(
+            name="redis_sentinel_username",
+            flag="--redis-sentinel-username",
+            env="LONGSHORE_REDIS_SENTINEL_USERNAME",
+            type=str,
+            help="User name for the sentinels, when the URL's query has none.",
+        ),
+        Setting(
+            name="redis_sentinel_password",
+            flag="--redis-sentinel-password",
+            env="LONGSHORE_REDIS_SENTINEL_PASSWORD",
+            type=str,
+            help="Password for the sentinels, when the URL's query has none.",
         ),
         Setting(
             name="redis_timeout",
@@ -191,7 +206,14 @@ SETTINGS = {
     )
 }
 
-REDIS_SETTINGS = ("redis", "redis_username", "redis_password", "redis_timeout")
+REDIS_SETTINGS = (
+    "redis",
+    "redis_username",
+    "redis_password",
+    "redis_sentinel_username",
+    "redis_sentinel_password",
+    "redis_timeout",
+)
 LOG_SETTINGS = ("log_level", "log_format")
 
 
@@ -218,10 +240,22 @@ def with_settings(*names: str) -> Callable[[F], F]:
 
 
 def redis_settings(
-    redis: str, redis_username: str | None, redis_password: str | None, redis_timeout: timedelta
+    redis: str,
+    redis_username: str | None,
+    redis_password: str | None,
+    redis_sentinel_username: str | None,
+    redis_sentinel_password: str | None,
+    redis_timeout: timedelta,
 ) -> RedisSettings:
     """Where and how to connect."""
-    return RedisSettings(url=redis, username=redis_username, password=redis_password, timeout=redis_timeout)
+    return RedisSettings(
+        url=redis,
+        username=redis_username,
+        password=redis_password,
+        sentinel_username=redis_sentinel_username,
+        sentinel_password=redis_sentinel_password,
+        timeout=redis_timeout,
+    )
 
 
 def merged_queues(given: tuple[dict[str, int], ...]) -> dict[str, int]:

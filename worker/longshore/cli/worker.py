@@ -52,6 +52,8 @@ def worker(
     redis: str,
     redis_username: str | None,
     redis_password: str | None,
+    redis_sentinel_username: str | None,
+    redis_sentinel_password: str | None,
     redis_timeout: timedelta,
     redis_wait: timedelta,
     queues: tuple[dict[str, int], ...],
@@ -76,7 +78,9 @@ def worker(
     """
     heed_sigterm()
     priorities = merged_queues(queues)
-    settings = redis_settings(redis, redis_username, redis_password, redis_timeout)
+    settings = redis_settings(
+        redis, redis_username, redis_password, redis_sentinel_username, redis_sentinel_password, redis_timeout
+    )
     above = supervisor()
     if processes > 1 and above is None:
         set_up_logs(log_level, log_format)
