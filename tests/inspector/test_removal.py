@@ -41,7 +41,13 @@ def _leftovers() -> dict[str, Any]:
     days = [date(2024, 3, 2), date(2024, 3, 1), date(2024, 2, 1), date(2023, 12, 2)]
     counters = {name("default", day): b"1" for day in days for name in (keys.processed, keys.failed)}
     totals = {keys.processed_total("default"): b"9", keys.failed_total("default"): b"8"}
-    return counters | totals | {keys.paused("default"): b"1", keys.lease("default"): {b"stray": 1.0}}
+    line = {
+        keys.lines("default"): {b"t"},
+        keys.limit_line("default", "t"): {b"s": 1.0},
+        keys.limit_due("default", "t"): {b"s": b"1"},
+        keys.limit_running("default", "t"): {b"x"},
+    }
+    return counters | totals | line | {keys.paused("default"): b"1", keys.lease("default"): {b"stray": 1.0}}
 
 
 def _seed(client: redis.Redis, *contents: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ _SHARES = {
     "settle_what_is_active_and_take_more": 6,
     "extend_leases": 2,
     "write_result": 2,
+    "write_progress": 1,
     "forward": 5,
     "recover": 3,
     "delete_expired_completed": 2,
@@ -264,6 +265,14 @@ class Machine(RuleBasedStateMachine):
         result = draw(st.sampled_from((b"", b"\x00result")))
         self.same(
             self.run(self.broker.write_result(queue, task_id, result)), self.model.write_result(queue, task_id, result)
+        )
+
+    def write_progress(self, draw: Draw) -> None:
+        queue, task_id = self.some_task(draw, "active")
+        progress = draw(st.sampled_from((b"1", b'{"of":7}')))
+        self.same(
+            self.run(self.broker.write_progress(queue, task_id, progress)),
+            self.model.write_progress(queue, task_id, progress),
         )
 
     def forward(self, draw: Draw) -> None:

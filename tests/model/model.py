@@ -34,6 +34,7 @@ class Stored:
     lock: str | None = None  # unique_key
     group: str | None = None
     result: bytes | None = None
+    progress: bytes | None = None
 
     def fields(self) -> dict[bytes, bytes]:
         """As it lies in Redis."""
@@ -44,6 +45,7 @@ class Stored:
             "unique_key": None if self.lock is None else self.lock.encode(),
             "group": None if self.group is None else self.group.encode(),
             "result": self.result,
+            "progress": self.progress,
         }
         return {name.encode(): value for name, value in values.items() if value is not None}
 
@@ -183,6 +185,8 @@ class Model:
             queue.active.remove(task_id)
             queue.lease.pop(task_id, None)
             task = queue.tasks[task_id]
+            if not isinstance(outcome, Complete):
+                task.result = task.progress = None  # they were this attempt's
             match outcome:
                 case Done(message=message):
                     del queue.tasks[task_id]
@@ -223,6 +227,13 @@ class Model:
         if task is None or task.state != "active":
             return False
         task.result = result
+        return True
+
+    def write_progress(self, name: str, task_id: str, progress: bytes) -> bool:
+        task = self.queues[name].tasks.get(task_id)
+        if task is None or task.state != "active":
+            return False
+        task.progress = progress
         return True
 
     def forward(self, name: str, now: datetime) -> int:
@@ -487,6 +498,7 @@ class Model:
 
     def _make_pending(self, queue: Queue, task_id: str, now: datetime) -> None:
         task = queue.tasks[task_id]
+        task.progress = None
         task.state, task.since_ns, task.group = "pending", codec.unix_nanoseconds(now), None
         queue.pending.append(task_id)
 

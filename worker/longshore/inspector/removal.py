@@ -9,12 +9,15 @@ from longshore.broker.limits import COUNTER_AGE
 from longshore.broker.scripts import DELETE_ALL, HOLD_QUEUE, REMOVE_QUEUE
 from longshore.errors import QueueNotEmpty, QueueNotFound
 from longshore.inspector.bulk import Bulk
-from longshore.inspector.reading import is_registered
+from longshore.inspector.reading import is_registered, text
 from longshore.protocol import codec, keys
 from longshore.protocol.states import TaskState
 
 # Producers may go on while a queue is emptied. One that fills it as fast as it is emptied would never let it end.
 _PASSES = 5
+
+# What tasks that wait for a limit leave beside their queue.
+_OF_A_LINE = (keys.limit_line, keys.limit_due, keys.limit_running)
 
 _DAY = timedelta(days=1)
 
@@ -59,7 +62,9 @@ class Removal(Bulk):
             keys.aggregation_sets,
         )
         tasks = [name(queue) for name in containers]
+        [limits] = await self._redis.run([("SMEMBERS", keys.lines(queue))])
         names = [keys.groups(queue), *tasks, keys.lease(queue), keys.paused(queue), *_counters(queue, self._clock())]
+        names += [keys.lines(queue), *(name(queue, text(limit)) for limit in limits for name in _OF_A_LINE)]
         if not await self._redis.call(REMOVE_QUEUE, names, [keys.group_prefix(queue)]):
             return False
         await self._redis.run([("SREM", keys.QUEUES, queue)])

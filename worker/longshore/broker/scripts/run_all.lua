@@ -22,7 +22,7 @@ for i = 1, #ids do
   local key = ARGV[4] .. ids[i]
   if redis.pcall("HGET", key, "state") == ARGV[2] then
     redis.call("HSET", key, "state", "pending", "pending_since", ARGV[5])
-    redis.call("HDEL", key, "group")
+    redis.call("HDEL", key, "group", "progress")
     pending[#pending + 1] = ids[i]
   end
 end

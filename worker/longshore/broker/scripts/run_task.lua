@@ -37,5 +37,5 @@ elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
 end
 redis.call("LPUSH", KEYS[2], ARGV[1])
 redis.call("HSET", KEYS[1], "state", "pending", "pending_since", ARGV[3])
-redis.call("HDEL", KEYS[1], "group")
+redis.call("HDEL", KEYS[1], "group", "progress")
 return 1
