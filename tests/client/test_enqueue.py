@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,13 +18,25 @@ import pytest
 import pytest_asyncio
 import redis
 
-from longshore import Client, DuplicateTask, InvalidOption, RedisSettings, Task, TaskIDConflict, TaskInfo, TaskState
+from go_peer import GoPeer
+from longshore import (
+    NO_TIMEOUT,
+    Client,
+    DuplicateTask,
+    Inspector,
+    InvalidOption,
+    RedisSettings,
+    Task,
+    TaskIDConflict,
+    TaskInfo,
+    TaskState,
+)
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.task import OPTIONS
-from longshore.testing import queue_content, read_keyspace
+from longshore.testing import RedisServer, queue_content, read_keyspace
 
 _NOW = datetime(2030, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 _NOW_S = codec.unix_seconds(_NOW)
@@ -109,6 +123,45 @@ async def test_the_default_timeout_holds_only_without_a_deadline(
     stored = _message(redis_client, await client.enqueue("t", **options))
     assert stored.timeout == (None if timeout is None else timedelta(seconds=timeout))
     assert stored.deadline == (None if deadline is None else deadline.replace(microsecond=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "deadline"),
+    [
+        ({"timeout": NO_TIMEOUT}, datetime(9999, 1, 1, tzinfo=UTC)),
+        ({"timeout": NO_TIMEOUT, "deadline": _NOW}, _NOW.replace(microsecond=0)),
+    ],
+    ids=["alone", "with a deadline"],
+)
+async def test_no_timeout_is_stored_as_a_far_deadline_unless_there_is_another(
+    client: Client, redis_client: redis.Redis, options: Any, deadline: datetime
+) -> None:
+    stored = _message(redis_client, await client.enqueue("t", **options))
+    assert (stored.timeout, stored.deadline) == (None, deadline)
+
+
+@pytest.mark.go
+async def test_a_go_server_runs_a_task_without_timeout(
+    redis_url: str, redis_server: RedisServer, go_peer: GoPeer
+) -> None:
+    async with Client(redis_url) as client, Inspector(redis_url) as inspector:
+        info = await client.enqueue("t", b"sleep", timeout=NO_TIMEOUT)
+        with go_peer.server(redis_server.port) as output:
+            assert json.loads(await asyncio.to_thread(output.readline))["id"] == info.id
+            async with asyncio.timeout(30):
+                while not (running := [one for server in await inspector.servers() for one in server.workers]):  # noqa: ASYNC110  # nobody tells
+                    await asyncio.sleep(0.05)
+        assert running[0].deadline == datetime(9999, 1, 1, tzinfo=UTC)
+
+
+async def test_parts_of_a_second_are_rounded_up(client: Client, redis_client: redis.Redis) -> None:
+    info = await client.enqueue("t", timeout=0.2, retention=0.001, unique_for=timedelta(milliseconds=1))
+    stored = _message(redis_client, info)
+    assert stored.timeout == stored.retention == timedelta(seconds=1)
+    assert redis_client.ttl(stored.unique_key or "") == 1
+    whole = _message(redis_client, await client.enqueue("t", 2, timeout=3, retention=0, unique_for=60))
+    assert (whole.timeout, whole.retention) == (timedelta(seconds=3), None)
+    assert 59 <= redis_client.ttl(whole.unique_key or "") <= 60
 
 
 @pytest.mark.parametrize(
