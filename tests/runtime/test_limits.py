@@ -8,18 +8,23 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 
-from longshore import App, Client, InvalidOption, RateLimit, Task
+from longshore import App, BrokerUnavailable, Client, InvalidOption, RateLimit, RedisSettings, Server, Task
+from longshore.broker.connection import RedisConnection
+from longshore.broker.permits import RedisPermits
+from longshore.broker.permits_base import Admission
+from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol import keys
 from longshore.testing import RedisServer
-from runtime.harness import containers, counters, message, quick, serving, state, until
+from runtime.harness import QUICK, containers, counters, message, quick, serving, state, until
 
 
 class Gauge:
@@ -322,3 +327,82 @@ def test_limits_of_included_applications_hold() -> None:
     outer.include(inner, prefix="mail:")
     assert {name: str(limit) for name, limit in outer.limits.items()} == {"mail:send": "5/1s"}
     assert {name: str(limit) for name, limit in outer.queue_limits.items()} == {"a": "1 at once", "b": "2 at once"}
+
+
+class LosesReplies(RedisBroker):
+    """Carries out the first requests for permits, or does not, and then does not answer them."""
+
+    def __init__(self, connection: RedisConnection) -> None:
+        super().__init__(connection)
+        self.lost = 0
+        self.carries_out = True
+        self.unanswered = 1
+        self.permits = cast(RedisPermits, _Unanswered(self))  # also the others' of this broker
+
+
+class _Unanswered:
+    def __init__(self, broker: LosesReplies) -> None:
+        self._broker = broker
+        self._permits = broker.permits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._permits, name)
+
+    async def admit(self, *args: Any, **options: Any) -> Admission:
+        broker = self._broker
+        if broker.lost == broker.unanswered:
+            return await self._permits.admit(*args, **options)
+        if broker.carries_out:
+            await self._permits.admit(*args, **options)
+        broker.lost += 1
+        raise BrokerUnavailable("the reply was lost")
+
+
+@asynccontextmanager
+async def losing(url: str) -> AsyncIterator[LosesReplies]:
+    broker = LosesReplies.connect(RedisSettings(url=url))
+    yield broker
+    await broker.aclose()
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_a_lost_reply_to_a_request_for_permits_costs_no_task_and_no_place(
+    redis_url: str, redis_client: redis.Redis, carried_out: bool
+) -> None:
+    app, gauge = gauged(max_concurrency=1)
+    gauge.release.set()
+    await enqueue(redis_url, "slow", *names("s", 6))
+    async with losing(redis_url) as broker:
+        broker.carries_out = carried_out
+        async with Server(app, broker=broker, concurrency=8, timing=QUICK):
+            await until(idle(redis_client))
+        assert broker.lost == 1
+    assert (gauge.begun, gauge.most, counters(redis_client)) == (names("s", 6), 1, (6, 0))
+
+
+async def test_what_gets_no_answer_till_its_lease_ends_is_left_to_recovery(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, gauge = gauged(max_concurrency=1)
+    await enqueue(redis_url, "slow", "a")
+    async with losing(redis_url) as broker:
+        broker.unanswered, broker.carries_out = 1_000_000, False
+        timing = quick(lease=timedelta(seconds=1), skew=timedelta(0))
+        async with Server(app, broker=broker, concurrency=8, timing=timing):
+            await until(lambda: state(redis_client, "a") == "retry")
+            await until(lambda: any(getattr(record, "action", "") == "lease_lost" for record in caplog.records))
+    assert gauge.begun == []
+
+
+async def test_what_waits_for_an_answer_when_the_server_stops_is_put_back(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app, gauge = gauged(max_concurrency=1)
+    await enqueue(redis_url, "slow", "a", "b")
+    async with losing(redis_url) as broker:
+        broker.unanswered, broker.carries_out = 1_000_000, False
+        async with Server(app, broker=broker, concurrency=8, timing=QUICK):
+            await until(lambda: broker.lost > 0)
+    assert (gauge.begun, message(redis_client, "a").retried) == ([], 0)
+    assert redis_client.lrange(keys.pending("default"), 0, -1) == [b"b", b"a"]
+    assert not redis_client.exists(keys.active("default"), keys.lease("default"))

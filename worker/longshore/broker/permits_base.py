@@ -68,7 +68,7 @@ class Permits(Protocol):
 
         ``name``: the limit's. ``holds``: how many of them may be given a start that is later than now. A task's own
         ``after_s`` is kept. Repeating a call whose reply was lost is safe: what stands in the line already is answered
-        as lost, what was permitted is asked for anew.
+        as lost, what was permitted keeps its place, and is asked for anew if it has none.
         """
 
     async def take_from_line(

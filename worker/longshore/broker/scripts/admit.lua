@@ -37,8 +37,14 @@ for i = 10, #ARGV, 3 do
     reply[#reply + 1] = -2
   else
     local place = length > 0 and redis.call("ZRANK", KEYS[6], id)
+    -- It holds a place already when the reply to this call was lost, or a place of its last attempt was not missed yet.
+    -- The set never has more members than there are places, so it may keep it.
+    local mine = limit.places > 0 and redis.call("SISMEMBER", KEYS[5], id) == 1
+    if mine then
+      limit.free = limit.free + 1
+    end
     local start = nil
-    if length == 0 or place == 0 then
+    if length == 0 or place == 0 or mine then
       start = next_start(limits, now_us + tonumber(ARGV[i + 2]), horizon_us, holds)
     end
     if start then
@@ -54,6 +60,9 @@ for i = 10, #ARGV, 3 do
       reply[#reply + 1] = -2
     else
       redis.call("ZREM", KEYS[3], id)
+      if mine then
+        redis.call("SREM", KEYS[5], id)
+      end
       local before = place or length
       if not place then
         redis.call("ZADD", KEYS[6], whole(now_us + i), id)
