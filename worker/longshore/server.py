@@ -260,7 +260,8 @@ class Server(Service):
             limiter=self._limiter,
         )
         if self._limiter is not None and watched is not None:
-            watched.on_gone = self._limiter.ended
+            if self._limiter.frees_places:
+                watched.on_gone = self._limiter.ended
             self._limiter.on_ready = self._processor.wake
             self._limiter.on_place_free = self._processor.place_free
         pauses.on_resumed = self._processor.queue_resumed
