@@ -126,6 +126,13 @@ REFUSED = {
     "no scope": ([], 2, "Missing option '--scope' (env var: 'LONGSHORE_PERIODIC_SCOPE')"),
     "a scope without a namespace": (["--scope", "main"], 2, "'main' is not a scope; write <namespace>/<broker>"),
     "a scope of three parts": (["--scope", "a/b/c"], 2, "'a/b/c' is not a scope"),
+    "no such application": (["nowhere:app"], 2, "cannot import 'nowhere'"),
+    "an application with a Broker's scope": (["json:app", "--scope", "a/b"], 2, "module 'json' has no 'app'"),
+    "too short an interval": (
+        ["--scope", "a/b", "--sync-interval", "0"],
+        2,
+        "sync interval: must be at least 1 second",
+    ),
     "a URL of another kind": (["--scope", "a/b", "--redis", "http://127.0.0.1:1"], 2, "redis URL: "),
     "a Redis that is not there": (["--scope", "a/b", "--redis", "redis://127.0.0.1:1"], 1, "Connection refused"),
     "a bad health address": (["--scope", "a/b", "--health-address", "8081"], 2, "'8081' is not an address"),

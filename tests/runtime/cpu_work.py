@@ -57,6 +57,7 @@ def facts(ctx: Context[Any]) -> dict[str, Any]:
 
 @app.task("write", process=True)
 def write(ctx: Context[Any]) -> None:
+    assert ctx.progress_from_thread({"done": 1, "of": 2})
     assert ctx.write_result_from_thread("from afar")
     assert ctx.progress_from_thread(1)
 

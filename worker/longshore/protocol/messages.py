@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from longshore.protocol.option_texts import OptionText, read_option
 from longshore.protocol.quick_init import quick_init
 
 
@@ -75,6 +76,10 @@ class SchedulerEntry:
     options: tuple[str, ...] = ()  # Asynq's rendering, e.g. 'MaxRetry(3)'; always with parentheses
     next_at: datetime | None  # None: never
     previous_at: datetime | None
+
+    def read_options(self) -> tuple[OptionText, ...]:
+        """``options`` as values, in their order. Never raises: what cannot be read has no value."""
+        return tuple(read_option(text) for text in self.options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
