@@ -79,10 +79,16 @@ test: ## Everything: lint, unit tests, the real control plane, the journeys on a
 	dev/test.sh
 
 .PHONY: bench
-bench: setup packages cluster-build ## Every figure of the runtime, and of the operator on a control plane (some ten minutes)
-	$(BIN)/python benchmarks/throughput.py
+bench: setup packages ## Every figure of the runtime, written to docs/performance.md (some fifteen minutes)
+	$(BIN)/python benchmarks/performance.py
+
+.PHONY: bench-faults
+bench-faults: setup packages ## Tasks of a killed worker, and cron ticks across kills of schedulers
 	$(BIN)/python benchmarks/kill_recovery.py
 	$(BIN)/python benchmarks/cron_kills.py
+
+.PHONY: bench-operator
+bench-operator: setup packages cluster-build ## The figures of the operator that need a control plane only
 	$(BIN)/python benchmarks/burst_to_replicas.py
 	$(BIN)/python benchmarks/idle_writes.py
 
