@@ -66,6 +66,18 @@ async def stubborn(payload: str) -> None:
             pass
 """
 
+ITSELF = """
+import os, longshore
+app = longshore.App()
+
+@app.task("pid", process=True)
+def pid() -> int:
+    return os.getpid()
+
+if __name__ == "__main__":
+    longshore.run(app, redis=os.environ["URL"], process_pool_size=1)
+"""
+
 SLOW = """
 import time
 from pathlib import Path
@@ -278,6 +290,23 @@ def test_sigtstp_pauses_and_sigcont_resumes(project: Path, redis_url: str, redis
         until(lambda: status() == "active")
         worker.send_signal(signal.SIGTERM)
         assert ended(worker)[0] == 0
+
+
+@pytest.mark.parametrize("command", [["itself.py"], ["-m", "itself"]], ids=["a script", "a module"])
+def test_an_application_that_runs_itself_may_have_handlers_in_processes(
+    project: Path, redis_url: str, redis_client: redis.Redis, command: list[str]
+) -> None:
+    (project / "itself.py").write_text(ITSELF)
+    process = subprocess.Popen([sys.executable, *command], cwd=project, env=environment(URL=redis_url))
+    try:
+        task_id = enqueue(project, redis_url, "pid", "--retention", "1h")
+        until(lambda: redis_client.zscore(keys.completed("default"), task_id))
+        assert int(redis_client.hget(keys.task("default", task_id), "result")) != process.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def alive(pid: int) -> bool:

@@ -138,7 +138,7 @@ class ChildProcess:
         self._send(Ready())
         while (control := self._jobs.get()) is not None:
             self._send(self._outcome(control))
-            del control  # a payload must not live on in an idle process
+            control = self._newest = None  # a payload must not live on in an idle process
 
     # -- one job -----------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from multiprocessing import spawn
 from typing import Any
 
-from longshore.errors import LongshoreError, ProcessDied, ProcessError
+from longshore.errors import ProcessDied, ProcessError
 from longshore.handler import Handler
 from longshore.runtime.attempt import Attempt
 from longshore.runtime.child_frames import (
@@ -303,7 +303,7 @@ class Child:
         try:
             result = await _OPERATIONS[request.operation](call.attempt, request.argument)
             self.send(Answer(request=request.number, result=result))
-        except LongshoreError as error:
+        except Exception as error:  # whatever it is, the handler waits for an answer
             self.send(Answer(request=request.number, error=PortableError.of(error)))
 
 
