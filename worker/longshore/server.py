@@ -43,6 +43,7 @@ from longshore.runtime.process_pool import ProcessPool, usable_cpus
 from longshore.runtime.processor import Processor
 from longshore.runtime.reclaimer import Reclaimer
 from longshore.runtime.recoverer import Recoverer
+from longshore.runtime.redis_clock import RedisClock
 from longshore.runtime.runner import Runner
 from longshore.runtime.service import Service
 from longshore.runtime.settlement import Settlement
@@ -191,12 +192,14 @@ class Server(Service):
     # -- the parts ---------------------------------------------------------------------------------------------------
 
     def _assemble(self) -> None:
-        timing, clock, broker, queues = self._timing, self._clock, self._broker, self._queues
+        timing, broker, queues = self._timing, self._broker, self._queues
+        clock = self._redis_clock = RedisClock(broker, machine=self._clock)
         chance = random.Random()
         self._load_changed = asyncio.Event()
         limits, queue_limits = self._app.limits, self._app.queue_limits
         watched = WatchedInFlight() if limits or not queue_limits.keys().isdisjoint(queues) else None
         self._in_flight = InFlight() if watched is None else watched
+        clock.on_step = self._in_flight.clock_stepped
         settlement = Settlement(broker, in_flight=self._in_flight, outage=self._outage, clock=clock)
         self._syncer = Syncer(settlement)
         self._acknowledger = Acknowledger(settlement, self._syncer, pulse=self._pulse)
@@ -332,6 +335,7 @@ class Server(Service):
         self._until_drained = [
             ticker("recoverer", recoverer.tick, timing.recover),
             ticker("syncer", self._syncer.tick, timing.sync, at_once=False),
+            ticker("clock", clock.tick, timing.clock, at_once=False),
         ]
 
     def _made_aggregator(self, reclaimer: Reclaimer, chance: random.Random) -> Aggregator | None:
@@ -339,7 +343,7 @@ class Server(Service):
         aggregators = self._app.aggregators
         if not aggregators:
             return None
-        timing, clock, groups = self._timing, self._clock, self._broker.groups
+        timing, clock, groups = self._timing, self._redis_clock, self._broker.groups
         return Aggregator(
             groups,
             queues=self._queues,
@@ -399,6 +403,9 @@ class Server(Service):
             },
         )
         try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.clock_at_start.total_seconds()):
+                    await self._redis_clock.tick()
             async with asyncio.TaskGroup() as duties:
                 heartbeats = [duties.create_task(self._heartbeat.run()), duties.create_task(self._announce())]
                 acknowledging = duties.create_task(self._acknowledger.run())

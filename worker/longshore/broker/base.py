@@ -160,6 +160,9 @@ class Broker(Protocol):
     async def ping(self) -> None:
         """Raise BrokerUnavailable (with Redis' own reason) unless Redis answers and accepts the credentials."""
 
+    async def time(self) -> datetime:
+        """Redis' clock."""
+
     async def aclose(self) -> None:
         """Close every connection. Idempotent."""
 

@@ -95,6 +95,10 @@ class RedisBroker:
     async def ping(self) -> None:
         await self.connection.ping()
 
+    async def time(self) -> datetime:
+        [(seconds, microseconds)] = await self.connection.run([("TIME",)])
+        return codec.from_unix_nanoseconds((int(seconds) * 1_000_000 + int(microseconds)) * 1000)
+
     async def aclose(self) -> None:
         await self.connection.aclose()
 

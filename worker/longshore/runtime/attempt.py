@@ -76,6 +76,12 @@ class Attempt:
         """Whether the handler was told to end, or has nothing more to say."""
         return self.interruption is not None or self.answered
 
+    def clock_stepped(self, step: timedelta) -> None:
+        """The clock was put forward or back: what was counted from the attempt's start moves along."""
+        self.lease_expires_at = after(self.lease_expires_at, step)
+        if self.deadline != self.message.deadline:
+            self.deadline = after(self.deadline, step)
+
     async def write_result(self, result: bytes) -> bool:
         """Store result bytes while the task is ours."""
         if self.interrupted:
@@ -129,6 +135,11 @@ class InFlight:
         key = (attempt.message.queue, attempt.message.id)
         if self._attempts.get(key) is attempt:
             del self._attempts[key]
+
+    def clock_stepped(self, step: timedelta) -> None:
+        """The clock was put forward or back."""
+        for attempt in self._attempts.values():
+            attempt.clock_stepped(step)
 
     def of_task(self, task_id: str, queue: str | None = None) -> Sequence[Attempt]:
         """The attempts at tasks of that id, of one queue or, because Asynq's cancellation names none, of any."""

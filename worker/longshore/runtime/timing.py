@@ -27,6 +27,8 @@ class Timing:
     skew: timedelta = timedelta(seconds=30)  # a lease counts as lost only when over for so long (clocks may differ)
     recover: timedelta = timedelta(seconds=5)  # Asynq: 60 s; the check is one read a queue
     forward: timedelta = timedelta(seconds=1)  # Asynq: 5 s; due times are whole seconds, so finer gains nothing
+    clock: timedelta = timedelta(seconds=60)  # between two looks at Redis' clock
+    clock_at_start: timedelta = timedelta(seconds=1)  # how long a server waits for the first, before it takes tasks
     clean: timedelta = timedelta(seconds=8)  # as Asynq
     aggregate: timedelta = timedelta(seconds=1)  # Asynq: 7 s, or the grace period; the look is one script a queue
     aggregate_idle: timedelta = timedelta(seconds=2)  # the same where there is no group
