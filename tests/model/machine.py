@@ -117,7 +117,9 @@ class Machine(RuleBasedStateMachine):
         self.client = redis.Redis.from_url(self.url)
         self.client.flushdb()
         self.loop = asyncio.Runner()
-        self.now = datetime.now(UTC).replace(microsecond=123456)
+        # ahead of Redis' own clock, which ends keys, and at the same time of any day, so that a run can be repeated
+        tomorrow = datetime.now(UTC) + timedelta(days=1)
+        self.now = tomorrow.replace(hour=12, minute=0, second=0, microsecond=123456)
         self.broker = self.run(_connected(self.url))
         self.inspector = Inspector(broker=self.broker, clock=lambda: self.now)
         self.model = Model(_QUEUES)
@@ -176,6 +178,9 @@ class Machine(RuleBasedStateMachine):
         if draw(st.integers(0, 9)) == 0:
             span = timedelta(days=91)
         self.now += span
+        # Redis would by its own clock, which stands still beside the machine's.
+        for key in self.model.days_are_over(self.now):
+            self.client.delete(key)
 
     def a_lock_runs_out(self, draw: Draw) -> None:
         if not self.model.locks:

@@ -7,9 +7,10 @@ it keeps far below them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from longshore import DuplicateTask, InvalidData, QueueNotEmpty, QueueNotFound, TaskNotFound, WrongState
@@ -21,6 +22,7 @@ from longshore.protocol.states import TaskState
 from longshore.testing import KeySpace
 
 _SECOND = timedelta(seconds=1)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d$")
 ARCHIVE_AGE_S = 90 * 86400
 
 
@@ -79,6 +81,14 @@ class Queue:
                 for key in (total, daily):
                     self.counters[key] = self.counters.get(key, 0) + number
 
+    def days_are_over(self, now: datetime) -> list[str]:
+        """Forget the counters of days long gone; their keys."""
+        today = now.astimezone(UTC).date()
+        over = [key for key in self.counters if _DAY.search(key) and _day(key) < today - timedelta(days=90)]
+        for key in over:
+            del self.counters[key]
+        return over
+
     def join(self, group: str, task_id: str, at_s: int) -> None:
         """Let a task wait in a group."""
         self.groups.setdefault(group, {})[task_id] = at_s
@@ -98,6 +108,12 @@ class Queue:
         if task.state in ("pending", "active"):
             return self.pending if task.state == "pending" else self.active
         return self.timed[task.state]
+
+
+def _day(key: str) -> date:
+    found = _DAY.search(key)
+    assert found is not None
+    return date.fromisoformat(found[0])
 
 
 def in_order(times: dict[str, int]) -> list[str]:
@@ -148,6 +164,10 @@ class Model:
         else:
             stored.since_ns = codec.unix_nanoseconds(now)
             queue.pending.append(message.id)
+
+    def days_are_over(self, now: datetime) -> list[str]:
+        """Daily counters have a lifetime of 90 days; the keys of those that are over."""
+        return [key for queue in self.queues.values() for key in queue.days_are_over(now)]
 
     def run_out(self, lock: str) -> None:
         """A lock's lifetime is over."""

@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from longshore.testing import RedisServer
 from model.machine import Machine
 
-_EXAMPLES = int(os.environ.get("LONGSHORE_MODEL_EXAMPLES", "250"))
+_EXAMPLES = int(os.environ.get("LONGSHORE_MODEL_EXAMPLES", "150"))
 
 
 @pytest.mark.timeout(60 + _EXAMPLES * 5)
