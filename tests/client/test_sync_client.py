@@ -120,14 +120,15 @@ def test_it_waits_for_results_and_watches_progress(redis_url: str, client: SyncC
         client.result(client.enqueue("nobody").id, timeout=0.05)
 
 
-def test_closing_fails_what_other_threads_wait_for_and_ends_the_thread(redis_url: str) -> None:
+def test_closing_fails_what_other_threads_wait_for_and_ends_the_thread(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
     client = SyncClient(redis_url)
     task_id = client.enqueue("nobody").id
     with ThreadPoolExecutor(1) as threads:
         wait = threads.submit(client.result, task_id)
-        with redis.Redis.from_url(redis_url) as raw:
-            while not raw.exists(keys.waiting("default", task_id)):
-                time.sleep(0.01)
+        while not redis_client.exists(keys.waiting("default", task_id)):
+            time.sleep(0.01)
         client.close()
         with pytest.raises(BrokerUnavailable, match="closed"):
             wait.result(PATIENCE_S)
