@@ -64,7 +64,7 @@ REDIS_KINDS ?= redis-6.2 valkey-9.1 sentinel cluster
 .PHONY: test-redis
 test-redis: setup packages go-peers redis-servers ## All that speaks to Redis, on its other versions, Sentinel and Cluster
 	for kind in $(REDIS_KINDS); do $(BIN)/pytest --redis $$kind $(PARALLEL) \
-		tests/scripts tests/inspector tests/client tests/periodic/test_tick_script.py || exit 1; done
+		tests/scripts tests/inspector tests/client tests/interop tests/periodic/test_tick_script.py || exit 1; done
 
 .PHONY: test-cluster
 test-cluster: setup packages cluster-build ## The operator and the API on a real control plane

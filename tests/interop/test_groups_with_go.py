@@ -19,7 +19,8 @@ from longshore import App, Client, GroupedTask, RedisSettings, Task
 from longshore.broker.groups_base import SetName
 from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol import codec, keys
-from longshore.testing import RedisServer, read_keyspace
+from longshore.testing import read_keyspace
+from redis_kinds import AnyRedis, go_address
 from runtime.harness import serving, until
 
 pytestmark = pytest.mark.go
@@ -37,8 +38,8 @@ async def broker(redis_url: str) -> AsyncIterator[RedisBroker]:
 
 
 @pytest.fixture
-def port(redis_url: str, redis_server: RedisServer) -> int:
-    return redis_server.port
+def port(redis_url: str, any_redis: AnyRedis) -> str:
+    return go_address(any_redis)
 
 
 def collecting() -> tuple[App, list[list[bytes]]]:
@@ -55,7 +56,7 @@ def collecting() -> tuple[App, list[list[bytes]]]:
 
 
 async def test_a_go_server_aggregates_what_we_add(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     async with Client(redis_url) as client:
         for n in range(3):
@@ -68,7 +69,7 @@ async def test_a_go_server_aggregates_what_we_add(
 
 
 async def test_we_aggregate_what_a_go_client_adds(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     app, given = collecting()
     go_peer.enqueue(port, count=3, payload="p%d", group=_GROUP)
@@ -81,7 +82,7 @@ async def test_we_aggregate_what_a_go_client_adds(
 
 
 async def test_both_sides_aggregate_the_same_groups_and_each_task_once(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     app = App()
     ran: list[str] = []
@@ -113,7 +114,7 @@ async def test_both_sides_aggregate_the_same_groups_and_each_task_once(
 
 
 async def test_the_lock_of_a_go_clients_grouped_task_is_freed_when_we_aggregate_it(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     """D4: its hash does not name the lock, its message does."""
     app, given = collecting()
@@ -126,7 +127,7 @@ async def test_the_lock_of_a_go_clients_grouped_task_is_freed_when_we_aggregate_
 
 
 async def test_a_set_that_a_go_server_left_is_aggregated_here(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     app, given = collecting()
     long_ago_ns = time.time_ns() - 200 * 10**9
@@ -142,7 +143,7 @@ async def test_a_set_that_a_go_server_left_is_aggregated_here(
 
 
 async def test_a_set_that_we_left_is_given_back_by_a_go_server(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis, broker: RedisBroker
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis, broker: RedisBroker
 ) -> None:
     async with Client(redis_url) as client:
         ids = [(await client.enqueue("part", group=_GROUP)).message.id for _ in range(3)]
@@ -157,7 +158,7 @@ async def test_a_set_that_we_left_is_given_back_by_a_go_server(
 
 
 async def test_a_member_that_a_go_peer_takes_out_of_its_group_is_not_aggregated(
-    go_peer: GoPeer, port: int, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     """D3: and it is retried by itself, although the Go peer leaves the group's name in its hash."""
     app, given = collecting()

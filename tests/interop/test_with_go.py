@@ -18,7 +18,7 @@ from longshore import Client, Inspector, RedisSettings, Task, TaskState
 from longshore.broker.base import Archive, Complete, Done, Retry
 from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol.messages import SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, TaskMessage, WorkerInfo
-from longshore.testing import RedisServer
+from redis_kinds import AnyRedis, go_address
 
 pytestmark = pytest.mark.go
 
@@ -33,8 +33,8 @@ async def broker(redis_url: str) -> AsyncIterator[RedisBroker]:
 
 
 @pytest.fixture
-def port(redis_url: str, redis_server: RedisServer) -> int:
-    return redis_server.port
+def port(redis_url: str, any_redis: AnyRedis) -> str:
+    return go_address(any_redis)
 
 
 async def _take(broker: RedisBroker, queue: str = "default", limit: int = 100) -> list[TaskMessage]:
@@ -44,7 +44,7 @@ async def _take(broker: RedisBroker, queue: str = "default", limit: int = 100) -
 
 
 async def test_tasks_of_the_go_client_are_taken_in_order_and_whole(
-    go_peer: GoPeer, port: int, broker: RedisBroker
+    go_peer: GoPeer, port: str, broker: RedisBroker
 ) -> None:
     told = go_peer.enqueue(port, queue="critical", type="email:send", count=20, retry=3, timeout="90s", retention="1h")
     taken = await _take(broker, "critical")
@@ -55,14 +55,14 @@ async def test_tasks_of_the_go_client_are_taken_in_order_and_whole(
     } == {("email:send", "critical", 3, timedelta(seconds=90), timedelta(hours=1))}
 
 
-async def test_headers_of_the_go_client_arrive(go_peer: GoPeer, port: int, broker: RedisBroker) -> None:
+async def test_headers_of_the_go_client_arrive(go_peer: GoPeer, port: str, broker: RedisBroker) -> None:
     go_peer.enqueue(port, payload="x", headers='{"trace":"a b","ü":"☃"}')
     [message] = await _take(broker)
     assert (message.payload, message.headers) == (b"x", {"trace": "a b", "ü": "☃"})
 
 
 async def test_a_delayed_task_of_the_go_client_is_forwarded_when_it_is_due(
-    go_peer: GoPeer, port: int, broker: RedisBroker
+    go_peer: GoPeer, port: str, broker: RedisBroker
 ) -> None:
     [told] = go_peer.enqueue(port, **{"in": "1h"})
     now = datetime.now(UTC)
@@ -72,7 +72,7 @@ async def test_a_delayed_task_of_the_go_client_is_forwarded_when_it_is_due(
 
 
 async def test_a_lock_of_the_go_client_holds_here_and_is_freed_here(
-    go_peer: GoPeer, port: int, broker: RedisBroker, redis_url: str
+    go_peer: GoPeer, port: str, broker: RedisBroker, redis_url: str
 ) -> None:
     go_peer.enqueue(port, payload='{"a":1}', unique="10m")
     async with Client(redis_url) as client:
@@ -84,7 +84,7 @@ async def test_a_lock_of_the_go_client_holds_here_and_is_freed_here(
     assert "already exists" in go_peer.try_enqueue(port, payload='{"a":1}', unique="10m")
 
 
-async def test_tasks_of_ours_are_run_by_a_go_server(go_peer: GoPeer, port: int, redis_url: str) -> None:
+async def test_tasks_of_ours_are_run_by_a_go_server(go_peer: GoPeer, port: str, redis_url: str) -> None:
     async with Client(redis_url) as client, Inspector(redis_url) as inspector:
         with go_peer.server(port, queues="default,low") as output:
             plain = await client.enqueue("email:send", {"user": 7}, retention=3600, headers={"trace": "1"}, timeout=90)
@@ -109,7 +109,7 @@ async def test_tasks_of_ours_are_run_by_a_go_server(go_peer: GoPeer, port: int, 
             assert (server.info.queues, server.info.concurrency) == ({"default": 1, "low": 1}, 10)
 
 
-async def test_a_running_task_of_a_go_server_is_seen_and_cancelled(go_peer: GoPeer, port: int, redis_url: str) -> None:
+async def test_a_running_task_of_a_go_server_is_seen_and_cancelled(go_peer: GoPeer, port: str, redis_url: str) -> None:
     async with Client(redis_url) as client, Inspector(redis_url) as inspector:
         with go_peer.server(port) as output:
             info = await client.enqueue("t", b"sleep")
@@ -127,7 +127,7 @@ async def test_a_running_task_of_a_go_server_is_seen_and_cancelled(go_peer: GoPe
             assert cancelled.message.error == "context canceled"
 
 
-async def test_a_queue_paused_here_is_paused_for_a_go_server(go_peer: GoPeer, port: int, redis_url: str) -> None:
+async def test_a_queue_paused_here_is_paused_for_a_go_server(go_peer: GoPeer, port: str, redis_url: str) -> None:
     async with Client(redis_url) as client, Inspector(redis_url) as inspector:
         await inspector.pause("default")
         info = await client.enqueue("t", b"x", retention=60)
@@ -140,7 +140,7 @@ async def test_a_queue_paused_here_is_paused_for_a_go_server(go_peer: GoPeer, po
 
 
 async def test_asynqs_inspector_shows_what_we_wrote(
-    go_peer: GoPeer, port: int, redis_url: str, broker: RedisBroker
+    go_peer: GoPeer, port: str, redis_url: str, broker: RedisBroker
 ) -> None:
     now = datetime.now(UTC)
     async with Client(redis_url) as client:
