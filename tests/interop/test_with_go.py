@@ -109,7 +109,10 @@ async def test_tasks_of_ours_are_run_by_a_go_server(go_peer: GoPeer, port: str, 
             assert (server.info.queues, server.info.concurrency) == ({"default": 1, "low": 1}, 10)
 
 
-async def test_a_running_task_of_a_go_server_is_seen_and_cancelled(go_peer: GoPeer, port: str, redis_url: str) -> None:
+@pytest.mark.parametrize("queue", [None, "default"])
+async def test_a_running_task_of_a_go_server_is_seen_and_cancelled(
+    go_peer: GoPeer, port: str, redis_url: str, queue: str | None
+) -> None:
     async with Client(redis_url) as client, Inspector(redis_url) as inspector:
         with go_peer.server(port) as output:
             info = await client.enqueue("t", b"sleep")
@@ -122,7 +125,7 @@ async def test_a_running_task_of_a_go_server_is_seen_and_cancelled(go_peer: GoPe
             assert (worker.task_id, worker.payload, worker.queue) == (info.id, b"sleep", "default")
             [active] = await inspector.list_tasks("default", "active")
             assert not active.orphaned
-            assert await inspector.cancel(info.id) == 1
+            assert await inspector.cancel(info.id, queue=queue) == 1
             cancelled = await _reaches(inspector, "default", info.id, TaskState.RETRY)
             assert cancelled.message.error == "context canceled"
 

@@ -210,6 +210,20 @@ async def test_a_cluster_has_no_databases() -> None:
     await Client("redis-cluster://h1:6379,h2:6379/0").aclose()
 
 
+async def test_a_queue_that_a_cluster_cannot_hold_says_so_and_hides_no_other(cluster: RedisCluster) -> None:
+    """Its name begins with "}", or is empty: the keys have no hash tag then, and scatter."""
+    broker = RedisBroker.connect(RedisSettings(url=cluster.url))
+    async with Inspector(broker=broker) as inspector:
+        await broker.enqueue([NewTask(message=new_message(queue="a"))], now=_NOW)
+        [refused] = await broker.enqueue([NewTask(message=new_message(queue="}b"))], now=_NOW)
+        assert "in a cluster no queue can have this name" in str(refused)
+        good, bad = await inspector.queues()
+        assert (good.name, good.pending, good.problem) == ("a", 1, None)
+        assert (bad.name, bad.pending) == ("}b", 0)
+        assert "in a cluster no queue can have this name" in (bad.problem or "")
+    await broker.aclose()
+
+
 async def test_a_delayed_task_is_forwarded_and_run(cluster: RedisCluster) -> None:
     async with load_on(cluster.url, queues=_QUEUES) as load, Client(cluster.url) as client:
         tasks = [await client.enqueue("work", queue=queue, process_in=1) for queue in _QUEUES]

@@ -108,6 +108,10 @@ class RedisConnection(ABC):
 
     async def _explain(self, command: Command, error: exceptions.RedisError) -> WrongType | BrokerUnavailable:
         """Our error for an error reply."""
+        if isinstance(error, exceptions.ClusterCrossSlotError) and isinstance(command[0], Script):
+            # The names of its keys are all that can cause it: repeating the call will not help.
+            problem = "and the keys beside it lie in several slots: in a cluster no queue can have this name"
+            return WrongType(_text(command[2]), problem)
         # Up to Redis 6 an error inside a script comes wrapped in another.
         if "WRONGTYPE" not in str(error):
             # which of several servers it was, stands in a note
