@@ -280,8 +280,11 @@ async def test_signals_meant_for_its_server_do_not_end_it(
 async def test_a_lost_lease_ends_it_and_writes_nothing(
     redis_url: str, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
-    timing = quick(lease=timedelta(seconds=1), heartbeat=timedelta(seconds=2))
-    async with working(redis_url, timing=timing) as (producer, server):
+    timing = quick(lease=timedelta(seconds=3), heartbeat=timedelta(seconds=4))
+    async with working(redis_url, timing=timing, process_pool_size=1) as (producer, server):
+        # The process is there before: starting it may take longer than the lease of a task that only begins then.
+        before = (await producer.enqueue("square", 2, retention=60)).message.id
+        assert await result(redis_client, before) == b"4"
         task_id = (await producer.enqueue("spin", str(tmp_path / "pid"))).message.id
         await pid_in(tmp_path / "pid")
         await until(lambda: (tmp_path / "pid.cleaned").exists())
