@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from longshore import DuplicateTask, InvalidData, QueueNotEmpty, QueueNotFound, TaskNotFound, WrongState
+from longshore import DuplicateTask, QueueNotEmpty, QueueNotFound, TaskNotFound, WrongState
 from longshore.broker.base import Archive, Complete, Done, EnqueueResult, NewTask, Outcome, Requeue, Retry
 from longshore.broker.groups_base import FinishResult, SetName
 from longshore.protocol import codec, keys
@@ -391,7 +391,7 @@ class Model:
         if state == "pending":
             return False
         if queue.waits_in(task_id) is None:
-            return InvalidData  # it is being aggregated
+            return WrongState  # it is being aggregated
         self._withdraw(queue, task_id)
         self._make_pending(queue, task_id, now)
         return True
@@ -406,7 +406,7 @@ class Model:
         if state == "archived":
             return False
         if queue.waits_in(task_id) is None:
-            return InvalidData
+            return WrongState
         self._withdraw(queue, task_id)
         self._make_archived(queue, task_id, now)
         self._trim(queue, now)
@@ -419,7 +419,7 @@ class Model:
         if queue.tasks[task_id].state == "active":
             return WrongState
         if queue.waits_in(task_id) is None:
-            return InvalidData
+            return WrongState
         self._withdraw(queue, task_id)
         self._delete(queue, task_id)
         return None

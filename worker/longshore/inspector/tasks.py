@@ -80,42 +80,48 @@ class Tasks(Connected):
     async def run_task(self, queue: str, task_id: str) -> bool:
         """Make a task pending now, whatever it waits for. False when it is pending already.
 
-        Raises TaskNotFound, and WrongState when it is active.
+        Raises TaskNotFound, and WrongState when it is active or being aggregated.
         """
         now_ns = codec.unix_nanoseconds(self._clock())
         names = [keys.task(queue, task_id), keys.pending(queue), keys.groups(queue)]
-        reply = await self._act(RUN_TASK, names, queue, task_id, now_ns)
-        if reply == -1:
-            raise WrongState(queue, task_id, "active", "run")
-        return reply == 1
+        return await self._act("run", RUN_TASK, names, queue, task_id, now_ns) == 1
 
     async def archive_task(self, queue: str, task_id: str) -> bool:
         """Put a task that is not running into the archive. False when it is there already.
 
-        Raises TaskNotFound, and WrongState when it is active.
+        Raises TaskNotFound, and WrongState when it is active or being aggregated.
         """
         now = self._clock()
         names = [keys.task(queue, task_id), keys.archived(queue), keys.groups(queue)]
         cutoff_s = codec.unix_seconds(now - ARCHIVE_AGE)
         arguments = (codec.unix_seconds(now), cutoff_s, ARCHIVE_SIZE, TRIM_LIMIT)
-        reply = await self._act(ARCHIVE_TASK, names, queue, task_id, *arguments)
-        if reply == -2:
-            raise WrongState(queue, task_id, "active", "archive")
-        return reply == 1
+        return await self._act("archive", ARCHIVE_TASK, names, queue, task_id, *arguments, if_active=-2) == 1
 
     async def delete_task(self, queue: str, task_id: str) -> None:
         """Delete a task that is not running, and free its unique lock.
 
-        Raises TaskNotFound, and WrongState when it is active.
+        Raises TaskNotFound, and WrongState when it is active or being aggregated.
         """
         names = [keys.task(queue, task_id), keys.groups(queue)]
-        if await self._act(DELETE_TASK, names, queue, task_id) == -1:
-            raise WrongState(queue, task_id, "active", "delete")
+        await self._act("delete", DELETE_TASK, names, queue, task_id)
 
-    async def _act(self, script: Script, names: list[str], queue: str, task_id: str, *arguments: int) -> int:
+    async def _act(
+        self,
+        word: str,
+        script: Script,
+        names: list[str],
+        queue: str,
+        task_id: str,
+        *arguments: int,
+        if_active: int = -1,
+    ) -> int:
         reply: int = await self._redis.call(script, names, [task_id, keys.queue_prefix(queue), *arguments])
         if reply == 0:
             raise TaskNotFound(queue, task_id)
+        if reply == if_active:
+            raise WrongState(queue, task_id, "active", word)
+        if reply == -4:
+            raise WrongState(queue, task_id, "being aggregated", word)
         if reply == -3:
             raise InvalidData(f"task {task_id!r} of queue {queue!r} is not where its state says it is")
         return reply

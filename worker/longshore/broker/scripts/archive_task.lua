@@ -15,6 +15,7 @@
 --        -1 it is archived already
 --        -2 it is active
 --        -3 it is not where its state says; nothing was written
+--        -4 it is in no group: it is being aggregated; nothing was written
 --
 -- Atomic so that the task is in one container only. msg and counters stay as they are. Unlike Asynq's, trimming deletes
 -- the tasks' hashes too, so that their ids can be used again.
@@ -34,7 +35,7 @@ elseif state == "pending" then
 elseif state == "aggregating" then
   local key = ARGV[2] .. "g:" .. (group or "")
   if redis.call("ZREM", key, ARGV[1]) == 0 then
-    return -3
+    return -4
   end
   if redis.call("ZCARD", key) == 0 then
     redis.call("SREM", KEYS[3], group)

@@ -9,6 +9,7 @@
 --         0 there is no such task
 --        -1 it is active
 --        -3 it is not where its state says; nothing was written
+--        -4 it is in no group: it is being aggregated; nothing was written
 --
 -- Atomic so that no container keeps an id without a hash.
 local fields = redis.call("HMGET", KEYS[1], "state", "group", "unique_key", "msg")
@@ -24,7 +25,7 @@ elseif state == "pending" then
 elseif state == "aggregating" then
   local key = ARGV[2] .. "g:" .. (group or "")
   if redis.call("ZREM", key, ARGV[1]) == 0 then
-    return -3
+    return -4
   end
   if redis.call("ZCARD", key) == 0 then
     redis.call("SREM", KEYS[2], group)

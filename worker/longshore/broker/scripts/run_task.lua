@@ -12,6 +12,7 @@
 --        -1 it is active
 --        -2 it is pending already
 --        -3 it is not where its state says; nothing was written
+--        -4 it is in no group: it is being aggregated; nothing was written
 --
 -- Atomic so that the task is in one container only. Unlike Asynq's, it records since when the task waits,
 -- and the task forgets its group: it is to run by itself, also after a failure.
@@ -27,7 +28,7 @@ elseif state == "pending" then
 elseif state == "aggregating" then
   local key = ARGV[2] .. "g:" .. (group or "")
   if redis.call("ZREM", key, ARGV[1]) == 0 then
-    return -3
+    return -4
   end
   if redis.call("ZCARD", key) == 0 then
     redis.call("SREM", KEYS[3], group)
