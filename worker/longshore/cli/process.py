@@ -33,6 +33,15 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+def heed_no_more() -> None:
+    """From now on SIGTERM and SIGINT do nothing: all is in order, and the process ends soon by itself.
+
+    A signal repeated just now would kill it, and look like a failure. For use within ``leaving_soon``.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def leaving_soon(within: float = _LEAVE_S) -> Iterator[None]:
     """After the block the process ends within so many seconds, even if something in it goes on.

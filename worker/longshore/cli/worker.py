@@ -16,7 +16,7 @@ from longshore.app import App
 from longshore.blocking import fastest_loop
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
-from longshore.cli.process import heed_sigterm, leaving_soon
+from longshore.cli.process import heed_no_more, heed_sigterm, leaving_soon
 from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
 from longshore.cli.supervised import reporting, supervisor
 from longshore.cli.supervisor import Supervisor, worker_command
@@ -110,6 +110,7 @@ def worker(
             async with reporting(server, above):
                 if await reach(broker, wait=redis_wait):
                     await server.serve(beside=beside)
+                    heed_no_more()
         finally:
             await broker.aclose()
 
