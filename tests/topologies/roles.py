@@ -13,6 +13,7 @@ import redis
 from longshore import App, Client, Context, Inspector, RedisSettings, Scheduler, SkipRetry, Task, TaskState
 from longshore.errors import LongshoreError
 from longshore.protocol import codec, keys
+from longshore.scheduler import application_scope
 from longshore.testing import new_message, queue_content, seed_keyspace
 from runtime.harness import quick, serving, until
 
@@ -117,6 +118,8 @@ async def scheduler(settings: RedisSettings, admin: redis.Redis) -> None:
         await until(lambda: admin.llen(keys.pending("default")) >= 2, "the ticks")
         await until(lambda: admin.exists(keys.SCHEDULERS), "the entries")
         await until(lambda: admin.keys("asynq:scheduler_history:*"), "the history")
+    async with Scheduler("shop", redis=settings, app=App()):  # the next version declares none
+        await until(lambda: not admin.exists(keys.periodic_entries(application_scope("shop"))), "the removal")
 
 
 async def inspector(settings: RedisSettings, admin: redis.Redis) -> None:
