@@ -63,6 +63,7 @@ can node test-node && with_node=1
 [[ ${with_node:-} ]] && start cluster-image
 step lint
 step test-unit
+step test-redis
 [[ ${with_cluster:-} ]] && finish cluster-build
 [[ ${with_node:-} ]] && start test-node # waits for the image by itself
 [[ ${with_cluster:-} ]] && step test-cluster

@@ -90,6 +90,7 @@ async def test_a_server_tells_of_nothing_that_it_did_not_do_and_of_nothing_befor
         assert heard == [DutiesHeld(standing=OLD, queues=("default",))]
 
 
+@pytest.mark.one_server
 async def test_a_queue_looked_after_elsewhere_is_not_looked_at(redis_url: str, redis_client: redis.Redis) -> None:
     async with duties_of(redis_url, YOUNG) as (broker, duties):
         forwarder = Forwarder(broker, duties=duties, clock=utc_now)
@@ -131,6 +132,7 @@ async def test_looks_tell_what_the_scripts_would_find(redis_url: str, redis_clie
         assert await broker.look_for_pauses(queues) == {"due": True, "later": False, "empty": False}
 
 
+@pytest.mark.one_server
 async def test_a_servers_word_is_for_its_own_database(redis_url: str, redis_client: redis.Redis) -> None:
     other = redis_url.replace("/0", "/1")
     async with serving(App(), redis_url, timing=BRISK) as one, serving(App(), other, timing=BRISK) as two:

@@ -73,6 +73,17 @@ async def test_a_wrong_password_is_told_in_redis_words_and_the_right_one_overrid
         ("redis://127.0.0.1?ssl_ca_certs=s3cret", r"its TLS options \(ssl_ca_certs\) cannot be used"),
         ("rediss://127.0.0.1?ssl_cert_reqs=s3cret", r"its TLS options \(ssl_cert_reqs\) cannot be used"),
         ("", "must begin with one of these schemes"),
+        ("redis-sentinel://:s3cret@h1,h2/0", "append \\?master=name"),
+        ("redis-sentinel://:s3cret@h1,h2/0?master=", "append \\?master=name"),
+        ("redis-sentinel://:s3cret@h1,,h2?master=m", "lacks a host; write redis-sentinel://"),
+        ("redis-sentinel://:s3cret@h1:port?master=m", "cannot be read; write redis-sentinel://"),
+        ("redis-sentinel://h1?master=m&sentinel_pass=s3cret", "'sentinel_pass' is no option of its query"),
+        ("redis-sentinel://:s3c@ret/@h1?master=m", "has a / \\? or # before its @"),
+        ("redis-cluster://:s3cret@", "lacks a host; write redis-cluster://"),
+        ("redis-cluster://:s3cret@h1,h2/1", "a cluster has no databases"),
+        ("redis-cluster://h1,h2?master=s3cret", "'master' is no option of its query"),
+        ("redis-cluster://:s3cret@h1:99999", "cannot be read; write redis-cluster://"),
+        ("redis-cluster://:s3cret@[h1", "cannot be read; write redis-cluster://"),
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_at_once_without_repeating_it(url: str, problem: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,11 +24,26 @@ class RedisCluster:
     All are children of this process. A master that does not answer for a second is taken for dead.
     """
 
-    def __init__(self, *arguments: str, masters: int = 3, replicas: int = 0, executable: str = "redis-server") -> None:
-        """``arguments`` are appended to each command line; ``replicas`` is per master."""
+    def __init__(
+        self,
+        *arguments: str,
+        masters: int = 3,
+        replicas: int = 0,
+        tls: Sequence[str] = (),
+        executable: str = "redis-server",
+    ) -> None:
+        """``arguments`` are appended to each command line; ``replicas`` is per master.
+
+        ``tls``: arguments such as ``--tls-cert-file``, with which the nodes speak TLS to clients and to each other.
+        """
+        if tls:
+            arguments = (*tls, "--tls-cluster", "yes", "--tls-replication", "yes", *arguments)
+        self._tls = bool(tls)
         own = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
-        self.masters = [_Node(*own, *arguments, executable=executable) for _ in range(masters)]
-        self.replicas = [_Node(*own, *arguments, executable=executable) for _ in range(masters * replicas)]
+        self.masters = [_Node(*own, *arguments, tls=self._tls, executable=executable) for _ in range(masters)]
+        self.replicas = [
+            _Node(*own, *arguments, tls=self._tls, executable=executable) for _ in range(masters * replicas)
+        ]
 
     @property
     def servers(self) -> list[RedisServer]:
@@ -37,8 +52,9 @@ class RedisCluster:
 
     @property
     def url(self) -> str:
-        """The URL that names every node."""
-        return "redis-cluster://" + ",".join(f"{server.host}:{server.port}" for server in self.servers)
+        """The URL that names every node. With TLS it lacks the options that say whom to trust."""
+        scheme = "rediss-cluster" if self._tls else "redis-cluster"
+        return f"{scheme}://" + ",".join(f"{server.host}:{server.port + self._tls}" for server in self.servers)
 
     def owner(self, key: str) -> RedisServer:
         """The server that has the key's slot now, as most of those that live see it."""
@@ -95,8 +111,8 @@ class RedisCluster:
         for index, server in enumerate(self.servers):
             self.ask(server, "CLUSTER", "SET-CONFIG-EPOCH", index + 1)
         for server in self.servers[1:]:
-            self.ask(server, "CLUSTER", "MEET", self.masters[0].host, self.masters[0].port)
-        self._wait("do not know each other", lambda server: self._info(server)["known"] == len(self.servers))
+            self.ask(server, "CLUSTER", "MEET", self.masters[0].host, self.masters[0].port + self._tls)
+        self._wait("does not know all others", lambda server: self._info(server)["known"] == len(self.servers))
         for index, server in enumerate(self.replicas):
             self.ask(server, "CLUSTER", "REPLICATE", self._id(self.masters[index % len(self.masters)]))
         self._wait("is not ready", lambda server: self._info(server)["state"] == "ok")
@@ -150,11 +166,20 @@ class RedisCluster:
 
 
 class _Node(RedisServer):
+    """With TLS, that is spoken on the port after the plain one."""
+
+    def __init__(self, *arguments: str, tls: bool, executable: str) -> None:
+        super().__init__(*arguments, executable=executable)
+        self._tls = tls
+
+    def _command(self, port: int) -> list[str]:
+        return [*super()._command(port), *(("--tls-port", str(port + 1)) if self._tls else ())]
+
     def _find_port(self) -> int:
         # Not one that the system gives out by itself: the bus' port is so much higher, and must be a port as well.
         while True:
             port = random.randint(12000, 22000)
-            if _is_free(port) and _is_free(port + _BUS):
+            if all(_is_free(each) for each in (port, port + 1, port + _BUS, port + 1 + _BUS)):
                 return port
 
 
