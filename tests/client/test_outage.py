@@ -148,6 +148,18 @@ async def test_a_redis_that_stays_away_is_an_error_that_says_for_how_long_it_was
                 await client.enqueue("t")
 
 
+async def test_a_refused_user_is_an_error_at_once() -> None:
+    with RedisServer("--requirepass", "secret") as server, redis.Redis(port=server.port, password="secret") as admin:
+        admin.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+ping", "+get")
+        for user in ({}, {"password": "wrong"}, {"username": "reader", "password": "pw"}):
+            async with Client(RedisSettings(url=server.url, **user), retry_for=3600) as client:  # type: ignore[arg-type]
+                with pytest.raises(BrokerUnavailable) as error:
+                    await client.enqueue("t")
+                assert error.value.refused
+                with pytest.raises(BrokerUnavailable):
+                    await client.result("t")
+
+
 async def test_closing_the_client_ends_the_tries() -> None:
     with RedisServer() as server:
         client = Client(server.url, retry_for=3600)

@@ -143,6 +143,8 @@ class WrongType(InvalidData):
 class BrokerUnavailable(LongshoreError):
     """Redis cannot be reached, refuses the credentials, or does not answer in time."""
 
+    refused = False  # Redis was reached and will not have this user do that: trying again at once changes nothing
+
 
 class ProcessError(LongshoreError):
     """A handler in a process of its own could not be run to its end. An ordinary failure: the task is retried."""

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from redis import exceptions
 
-from longshore.broker.refusals import named_reason
+from longshore.broker.refusals import is_refusal, named_reason
 from longshore.broker.scripts import Script
 from longshore.errors import BrokerUnavailable, WrongType
 
@@ -116,7 +116,9 @@ class RedisConnection(ABC):
         if "WRONGTYPE" not in str(error):
             # which of several servers it was, stands in a note
             [server] = getattr(error, "__notes__", [self.address])
-            return BrokerUnavailable(f"Redis at {server}: {named_reason(command, error)}")
+            unavailable = BrokerUnavailable(f"Redis at {server}: {named_reason(command, error)}")
+            unavailable.refused = is_refusal(error)
+            return unavailable
         script, *rest = command
         if not isinstance(script, Script):
             return WrongType(_text(rest[0]), f"is not what Asynq keeps there: {error}")

@@ -21,7 +21,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 
 from longshore.broker.connection import Command, NotReached, RedisConnection
-from longshore.broker.refusals import is_not_master
+from longshore.broker.refusals import is_not_master, is_refusal
 from longshore.broker.scripts import Script
 from longshore.errors import BrokerUnavailable
 
@@ -160,7 +160,9 @@ class RedisNode(RedisConnection):
             if self._greeting is not None:
                 await self._greeting(connection)
         except exceptions.RedisError as error:
-            raise NotReached(self._reason(error)) from error
+            not_reached = NotReached(self._reason(error))
+            not_reached.refused = is_refusal(error)
+            raise not_reached from error
         except OSError as error:
             raise NotReached(f"Redis at {self.address}: {error}") from error
 
@@ -178,7 +180,9 @@ class RedisNode(RedisConnection):
         except TimeoutError as error:
             raise await self._too_slow() from error
         except exceptions.RedisError as error:
-            raise BrokerUnavailable(self._reason(error)) from error
+            unavailable = BrokerUnavailable(self._reason(error))
+            unavailable.refused = is_refusal(error)
+            raise unavailable from error
         except OSError as error:
             raise BrokerUnavailable(f"Redis at {self.address}: {error}") from error
         finally:

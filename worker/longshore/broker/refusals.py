@@ -30,12 +30,19 @@ def redirection(reply: exceptions.RedisError) -> str:
     return str(reply)
 
 
+def is_refusal(error: exceptions.RedisError) -> bool:
+    """Redis does not know the user, or the password, or does not let the user do that."""
+    if isinstance(error, (exceptions.AuthenticationError, exceptions.NoPermissionError)):
+        return True
+    return "ACL failure" in str(error) or "can't run this command" in str(error)
+
+
 def named_reason(command: Sequence[Any], error: exceptions.RedisError) -> str:
     """Redis' words, and what they do not say where a person needs it to put things right."""
     words = str(error) or type(error).__name__
     if isinstance(error, exceptions.MovedError):
         return "it is a node of a cluster, and the key is another node's; write redis-cluster:// instead of redis://"
-    if isinstance(error, exceptions.NoPermissionError) or "ACL failure" in words or "can't run this command" in words:
+    if is_refusal(error):
         return f"{words} (permission is missing for {_described(command)})"
     return words
 

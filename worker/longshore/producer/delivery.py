@@ -63,6 +63,8 @@ class Delivery:
             except BrokerUnavailable as error:
                 pause_s = pause_before(tries, jitter=self._random.random()).total_seconds()
                 spent_s = self._elapsed() - began
+                if error.refused:
+                    raise
                 if self._closing or spent_s + pause_s >= self._retry_for_s:
                     raise BrokerUnavailable(
                         f"{error} (tried {tries} times in {spent_s:.1f} s; the tasks may or may not have been taken)"

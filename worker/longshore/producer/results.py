@@ -121,7 +121,9 @@ class Results:
                 raise BrokerUnavailable("the client is closed")
             try:
                 return await self._watches.look(queue, task_id, hearer=self._hearer, token=token, now=self._clock())
-            except BrokerUnavailable:
+            except BrokerUnavailable as error:
+                if error.refused:
+                    raise
                 tries += 1
                 pause_s = pause_before(tries, jitter=self._random.random()).total_seconds()
                 if asyncio.get_running_loop().time() - began + pause_s >= self._retry_for_s:
