@@ -150,3 +150,13 @@ async def test_tasks_that_run_when_the_clock_is_set_keep_their_lease_and_the_tim
         assert attempt.lease_expires_at == lease + HOUR
         release.set()
         await until(lambda: state(redis_client, task_id) is None)
+
+
+async def test_a_redis_that_comes_later_is_asked_soon() -> None:
+    machine = Machine()
+    machine.redis = None
+    asking = asyncio.create_task(machine.clock.run(HOUR))
+    await asyncio.sleep(0.1)
+    machine.redis = T0 + HOUR
+    await until(lambda: machine.steps == [HOUR])
+    asking.cancel()

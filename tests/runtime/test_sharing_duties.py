@@ -245,3 +245,25 @@ async def test_a_pause_is_told_of_once(redis_url: str, redis_client: redis.Redis
         messages = [heard.get_message(timeout=0.2) for _ in range(2)]
     assert [message["data"] for message in messages if message] == ([] if known else [b'{"paused":"a"}'])
     await broker.aclose()
+
+
+async def test_servers_of_a_user_who_may_hear_and_not_tell_find_the_end_of_a_pause_themselves() -> None:
+    app = App()
+    app.task("n")(lambda: None)
+    with RedisServer() as server, redis.Redis(port=server.port) as client:
+        client.execute_command("ACL", "SETUSER", "worker", "on", "nopass", "~*", "&*", "+@all", "-publish")
+        settings = RedisSettings(url=server.url, username="worker", password="any")
+        client.set(keys.paused("default"), 1)
+        timing = quick(paused=NEVER)
+        async with (
+            Client(server.url) as producer,
+            serving(app, settings, timing=timing) as one,
+            serving(app, settings, timing=timing) as two,
+        ):
+            await until(lambda: client.pubsub_numsub(keys.notices(0))[0][1] == 2)
+            task_id = (await producer.enqueue("n")).message.id
+            await asyncio.sleep(0.5)
+            assert state(client, task_id) == "pending"
+            assert one._duties.held() == two._duties.held() == ["default"]
+            client.delete(keys.paused("default"))
+            await until(lambda: state(client, task_id) is None)

@@ -335,7 +335,6 @@ class Server(Service):
         self._until_drained = [
             ticker("recoverer", recoverer.tick, timing.recover),
             ticker("syncer", self._syncer.tick, timing.sync, at_once=False),
-            ticker("clock", clock.tick, timing.clock, at_once=False),
         ]
 
     def _made_aggregator(self, reclaimer: Reclaimer, chance: random.Random) -> Aggregator | None:
@@ -412,6 +411,7 @@ class Server(Service):
                 until_draining = [duties.create_task(ticker.run()) for ticker in self._until_draining]
                 until_drained = [duties.create_task(ticker.run()) for ticker in self._until_drained]
                 until_drained.append(duties.create_task(self._subscriber.run()))
+                until_drained.append(duties.create_task(self._redis_clock.run(self._timing.clock)))
                 heartbeats.append(duties.create_task(self._loop_watch.run()))
                 processing = [duties.create_task(self._processor.run())]
                 if self._aggregator is not None:

@@ -50,11 +50,12 @@ class Duties:
         self._roster.heard(announcement, at=self._monotonic())
 
     async def tick(self) -> None:
-        """Announce what this server does, if anything."""
+        """Announce what this server does, if anything. Never raises for Redis' sake: then others do it as well."""
         since = self._monotonic() - self._silence_s
         announced = tuple(queue for queue in self.held() if self._done_at.get(queue, since) > since)
         if announced and self.hears:
-            await self._broker.notify(DutiesHeld(standing=self._standing, queues=announced))
+            with contextlib.suppress(LongshoreError):
+                await self._broker.notify(DutiesHeld(standing=self._standing, queues=announced))
 
     async def leave(self) -> None:
         """Let the others take over at once instead of after a silence. Never raises for Redis' sake."""

@@ -54,5 +54,6 @@ class Pauses:
             return
         for queue, paused in (await self._broker.look_for_pauses(asked)).items():
             if not paused:
-                await self._broker.notify(QueueResumed(queue=queue))
                 self.heard(QueueResumed(queue=queue))  # also when this server does not hear itself
+                with contextlib.suppress(LongshoreError):
+                    await self._broker.notify(QueueResumed(queue=queue))

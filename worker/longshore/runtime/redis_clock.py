@@ -6,6 +6,7 @@ clock of the machine that nobody sets: a correction of the machine's time ends n
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def _elapsed_s() -> float:
 
 
 class RedisClock:
-    """A Clock. It begins with the machine's time; each ``tick`` sets it to Redis'."""
+    """A Clock. It begins with the machine's time; each ``tick``, and ``run`` every now and then, sets it to Redis'."""
 
     def __init__(self, broker: Broker, *, machine: Clock, elapsed_s: Callable[[], float] = _elapsed_s) -> None:
         self.on_step: Callable[[timedelta], None] = lambda step: None  # the clock was put forward, or back
@@ -40,6 +41,15 @@ class RedisClock:
 
     def __call__(self) -> datetime:
         return self._at + timedelta(seconds=self._elapsed_s() - self._since_s)
+
+    async def run(self, period: timedelta) -> None:
+        """Ask again and again, until cancelled: soon when Redis has not answered yet, less and less often."""
+        longest_s = period.total_seconds()
+        pause_s = 0.5
+        while True:
+            pause_s = longest_s if self._asked else min(longest_s, 2 * pause_s)
+            await asyncio.sleep(pause_s)
+            await self.tick()
 
     async def tick(self) -> None:
         """Ask Redis. Never raises for Redis' sake: what keeps it from answering, others notice as well."""
