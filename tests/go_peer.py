@@ -6,7 +6,7 @@ import base64
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +34,10 @@ class GoPeer:
         """Enqueue with the released client; what it tells of each task."""
         return [json.loads(line) for line in self._run("enqueue", port=port, **options).splitlines()]
 
+    def submit(self, port: int | str, *tasks: dict[str, Any]) -> list[dict[str, Any]]:
+        """Enqueue with the released client, as tests/interop/peer/submit.go says; the answer to each."""
+        return self._lines("submit", tasks, port=port)
+
     def try_enqueue(self, port: int | str, **options: Any) -> str:
         """Enqueue and expect a refusal; its text."""
         command = [str(self.binary), "enqueue", *_flags(port, options)]
@@ -48,33 +52,64 @@ class GoPeer:
 
     def operate(self, port: int | str, *operations: dict[str, Any]) -> list[dict[str, Any]]:
         """Carry out broker operations with Asynq's scripts; the answer to each."""
-        lines = "".join(json.dumps(operation, default=_base64) + "\n" for operation in operations)
-        output = self._run("operate", port=port, input=lines)
-        return [json.loads(line) for line in output.splitlines()]
+        return self._lines("operate", operations, port=port)
+
+    def administer(self, port: int | str, *actions: dict[str, Any]) -> list[dict[str, Any]]:
+        """Act through the released inspector, as tests/interop/peer/administer.go says; the answer to each."""
+        return self._lines("administer", actions, port=port)
+
+    def recode(self, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+        """Pass messages through Asynq's codec: what it reads, and the bytes it makes of that (base64)."""
+        return self._lines("recode", messages)
 
     @contextmanager
     def server(
         self, port: int | str, *, queues: str = "default", concurrency: int = 10, **options: Any
     ) -> Iterator[IO[str]]:
         """A running Asynq server; its output has one JSON line for each task it started."""
-        command = [str(self.binary), "serve", *_flags(port, {"queues": queues, "concurrency": concurrency} | options)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdin is not None
+        flags = _flags(port, {"queues": queues, "concurrency": concurrency} | options)
+        with running_program([str(self.binary), "serve", *flags]) as process:
             assert process.stdout is not None
-            try:
-                yield process.stdout
-            finally:
-                process.stdin.close()  # it ends when its input does, also when this process dies
-                try:
-                    process.wait(timeout=15)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            yield process.stdout
+
+    @contextmanager
+    def killable_server(self, port: int | str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """The same as a process, for a test that kills it."""
+        with running_program([str(self.binary), "serve", *_flags(port, options)]) as process:
+            yield process
+
+    @contextmanager
+    def scheduler(self, port: int | str, *entries: dict[str, Any]) -> Iterator[list[str]]:
+        """A running Asynq scheduler; the ids of its entries."""
+        flags = _flags(port, {"entries": json.dumps(entries, default=_base64)})
+        with running_program([str(self.binary), "schedule", *flags]) as process:
+            assert process.stdout is not None
+            yield json.loads(process.stdout.readline())
+
+    def _lines(self, command: str, items: Sequence[dict[str, Any]], *, port: int | str | None = None) -> list[Any]:
+        lines = "".join(json.dumps(item, default=_base64) + "\n" for item in items)
+        return [json.loads(line) for line in self._run(command, port=port, input=lines).splitlines()]
 
     def _run(self, command: str, *, port: int | str | None = None, input: str | None = None, **options: Any) -> str:  # noqa: A002
         arguments = [str(self.binary), command, *(_flags(port, options) if port is not None else [])]
         done = subprocess.run(arguments, input=input, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+@contextmanager
+def running_program(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs for the length of the block. It ends when its input does, also when this process dies."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def build_peer(directory: Path) -> GoPeer:

@@ -6,21 +6,19 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import redis
 
 from go_peer import GoPeer
-from longshore import App, Client, GroupedTask, RedisSettings, Task
+from longshore import App, Client, GroupedTask, Task
 from longshore.broker.groups_base import SetName
 from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol import codec, keys
 from longshore.testing import read_keyspace
-from redis_kinds import AnyRedis, go_address
 from runtime.harness import serving, until
 
 pytestmark = pytest.mark.go
@@ -28,18 +26,6 @@ pytestmark = pytest.mark.go
 _GROUP = "digest:7"  # a colon, as in the keys of sets
 _GROUP_KEY = keys.group("default", _GROUP)
 _SETS = keys.aggregation_sets("default")
-
-
-@pytest_asyncio.fixture
-async def broker(redis_url: str) -> AsyncIterator[RedisBroker]:
-    broker = RedisBroker.connect(RedisSettings(url=redis_url))
-    yield broker
-    await broker.aclose()
-
-
-@pytest.fixture
-def port(redis_url: str, any_redis: AnyRedis) -> str:
-    return go_address(any_redis)
 
 
 def collecting() -> tuple[App, list[list[bytes]]]:

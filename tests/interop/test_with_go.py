@@ -5,36 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from go_peer import GoPeer
-from longshore import Client, Inspector, RedisSettings, Task, TaskState
+from longshore import Client, Inspector, Task, TaskState
 from longshore.broker.base import Archive, Complete, Done, Retry
 from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol.messages import SchedulerEnqueueEvent, SchedulerEntry, ServerInfo, TaskMessage, WorkerInfo
-from redis_kinds import AnyRedis, go_address
 
 pytestmark = pytest.mark.go
 
 _LEASE = timedelta(seconds=30)
-
-
-@pytest_asyncio.fixture
-async def broker(redis_url: str) -> AsyncIterator[RedisBroker]:
-    broker = RedisBroker.connect(RedisSettings(url=redis_url))
-    yield broker
-    await broker.aclose()
-
-
-@pytest.fixture
-def port(redis_url: str, any_redis: AnyRedis) -> str:
-    return go_address(any_redis)
 
 
 async def _take(broker: RedisBroker, queue: str = "default", limit: int = 100) -> list[TaskMessage]:

@@ -40,6 +40,19 @@ func inspect(arguments []string) error {
 			return err
 		}
 	}
+	groups, err := inspector.Groups(*queue)
+	if err != nil {
+		return err
+	}
+	aggregating := []*asynq.TaskInfo{}
+	for _, group := range groups {
+		waiting, err := inspector.ListAggregatingTasks(*queue, group.Group, asynq.PageSize(1000))
+		if err != nil {
+			return err
+		}
+		aggregating = append(aggregating, waiting...)
+	}
+	document["groups"], document["aggregating"] = groups, aggregating
 	if document["servers"], err = inspector.Servers(); err != nil {
 		return err
 	}

@@ -13,14 +13,15 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// serve runs every task: the payload "fail" fails, "skip" is archived at once, "sleep" waits until it is cancelled, any
-// other succeeds with its payload as the result.
+// serve runs every task: the payload "fail" fails, "panic" panics, "skip" is archived at once, "revoke" is dropped, "sleep"
+// waits until it is cancelled, "nap" takes a tenth of a second; that and any other succeed with the payload as the result.
 func serve(arguments []string) error {
 	flags := flag.NewFlagSet("serve", flag.ExitOnError)
 	address := flags.String("redis", "127.0.0.1:6379", "host:port")
 	queues := flags.String("queues", "default", "queues, comma-separated")
 	concurrency := flags.Int("concurrency", 10, "worker slots")
 	groupSize := flags.Int("group-max-size", 0, "aggregate groups of so many tasks; 0: aggregate nothing")
+	strict := flags.Bool("strict", false, "strict priority")
 	_ = flags.Parse(arguments)
 
 	priorities := map[string]int{}
@@ -30,6 +31,7 @@ func serve(arguments []string) error {
 	config := asynq.Config{
 		Concurrency:     *concurrency,
 		Queues:          priorities,
+		StrictPriority:  *strict,
 		LogLevel:        asynq.FatalLevel,
 		RetryDelayFunc:  func(int, error, *asynq.Task) time.Duration { return time.Minute },
 		ShutdownTimeout: time.Second,
@@ -56,8 +58,14 @@ func serve(arguments []string) error {
 		switch string(task.Payload()) {
 		case "fail":
 			return errors.New("told to fail")
+		case "panic":
+			panic("told to panic")
 		case "skip":
 			return asynq.SkipRetry
+		case "revoke":
+			return asynq.RevokeTask
+		case "nap":
+			time.Sleep(100 * time.Millisecond)
 		case "sleep":
 			<-ctx.Done()
 			return ctx.Err()
