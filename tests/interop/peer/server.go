@@ -35,6 +35,9 @@ func serve(arguments []string) error {
 		LogLevel:        asynq.FatalLevel,
 		RetryDelayFunc:  func(int, error, *asynq.Task) time.Duration { return time.Minute },
 		ShutdownTimeout: time.Second,
+		// a second and five by themselves
+		TaskCheckInterval:        100 * time.Millisecond,
+		DelayedTaskCheckInterval: time.Second,
 	}
 	if *groupSize > 0 {
 		config.GroupAggregator = asynq.GroupAggregatorFunc(merge)
