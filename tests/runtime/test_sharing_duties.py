@@ -267,3 +267,14 @@ async def test_servers_of_a_user_who_may_hear_and_not_tell_find_the_end_of_a_pau
             assert one._duties.held() == two._duties.held() == ["default"]
             client.delete(keys.paused("default"))
             await until(lambda: state(client, task_id) is None)
+
+
+async def test_idle_servers_run_no_scripts(redis_url: str, redis_client: redis.Redis) -> None:
+    timing = quick(park=timedelta(seconds=20), announce=timedelta(milliseconds=50))
+    async with serving(App(), redis_url, timing=timing) as old, serving(App(), redis_url, timing=timing) as young:
+        await until(lambda: redis_client.info("clients")["blocked_clients"] == 2, "both parking")
+        await until(lambda: old._duties.held() == ["default"] and young._duties.held() == [])
+        await asyncio.sleep(0.3)
+        redis_client.config_resetstat()
+        await asyncio.sleep(1)  # some ten turns of each duty
+        assert not [name for name in redis_client.info("commandstats") if "eval" in name]
