@@ -17,14 +17,10 @@ import pytest
 import redis
 
 from go_peer import GoPeer
+from interop.like_the_peer import app_like_the_peers
 from longshore import (
-    App,
     Client,
-    Context,
     Inspector,
-    RetryDecision,
-    RevokeTask,
-    SkipRetry,
     Task,
     TaskFailed,
     TaskNotFound,
@@ -49,30 +45,6 @@ TASKS: dict[str, tuple[bytes, dict[str, Any], dict[str, Any]]] = {
     "cancelled": (b"sleep", {"timeout_s": 600}, {"timeout": 600}),
 }
 FAILED = {"failed", "failed-last", "failed-locked", "skipped", "timed-out", "cancelled"}
-
-
-def app_like_the_peers() -> App:
-    """The same outcomes as tests/interop/peer/server.go, by payload."""
-    app = App()
-
-    @app.task("outcome", retry=lambda _: RetryDecision.retry(after=timedelta(minutes=1)))
-    async def run(ctx: Context) -> None:
-        match ctx.payload:
-            case b"fail":
-                raise RuntimeError("told to fail")
-            case b"panic":
-                raise ValueError("told to panic")
-            case b"skip":
-                raise SkipRetry
-            case b"revoke":
-                raise RevokeTask
-            case b"sleep":
-                await asyncio.Event().wait()
-            case b"nap":
-                await asyncio.sleep(0.1)
-        await ctx.write_result(ctx.payload)
-
-    return app
 
 
 @asynccontextmanager
