@@ -6,15 +6,17 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 import redis
 
-from longshore import App, Client, Context, Inspector
+from longshore import App, Client, Context, Inspector, Server
 from longshore.broker.base import RedisSettings
 from longshore.broker.redis_broker import RedisBroker
+from longshore.errors import BrokerUnavailable, InvalidData, LongshoreError
 from longshore.policy.failure_policy import FailurePolicy
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
@@ -117,6 +119,38 @@ async def test_leases_of_running_tasks_are_extended(redis_url: str, redis_client
         assert state(redis_client, task_id) == "active"
         release.set()
         await until(lambda: state(redis_client, task_id) is None)
+
+
+@pytest.mark.parametrize("error", [InvalidData("a key of another type"), BrokerUnavailable("its master is away")])
+async def test_a_queue_whose_leases_cannot_be_extended_costs_no_other_queue_its_leases(
+    redis_url: str, redis_client: redis.Redis, error: LongshoreError
+) -> None:
+    class OneQueueRefused(RedisBroker):
+        async def extend_leases(self, queue: str, task_ids: Sequence[str], *, now: datetime, lease: timedelta) -> None:
+            if queue == "bad":
+                raise error
+            await super().extend_leases(queue, task_ids, now=now, lease=lease)
+
+    app, release = holding()
+    broker = OneQueueRefused.connect(RedisSettings.of(redis_url))
+    async with (
+        Client(redis_url) as producer,
+        Server(
+            app, broker=broker, queues={"a": 1, "bad": 1, "c": 1}, timing=quick(lease=timedelta(seconds=30))
+        ) as server,
+    ):
+        for queue in ("a", "bad", "c"):
+            await producer.enqueue("hold", queue=queue, task_id=queue)
+        await until(lambda: server.running == 3)
+        first = redis_client.zscore(keys.lease("bad"), "bad")
+        for queue in ("a", "c"):
+            await until(lambda queue=queue: redis_client.zscore(keys.lease(queue), queue) > first + 1)
+        assert redis_client.zscore(keys.lease("bad"), "bad") == first
+        if isinstance(error, InvalidData):  # without Redis there is nothing to be published
+            await until(lambda: len(published(redis_client, server.server_id)[1]) == 3)
+        release.set()
+        await until(lambda: server.running == 0)
+    await broker.aclose()
 
 
 async def test_a_lost_lease_ends_the_handler_and_writes_nothing(redis_url: str, redis_client: redis.Redis) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from longshore.broker.base import Broker
+from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.runtime.attempt import Attempt, InFlight
 from longshore.runtime.outage import Outage
@@ -68,8 +69,10 @@ class Heartbeater:
             if attempt.lease_expires_at <= self._clock():
                 self._on_lost(attempt)
         # Leases first: a server nobody sees is a nuisance, a lease that runs out makes a task run twice.
-        await self._extend_leases()
+        refused = await self._extend_leases()
         await self.publish()
+        if refused is not None:
+            raise refused
 
     async def announce(self) -> None:
         """Publish if readers would be told something new."""
@@ -132,12 +135,32 @@ class Heartbeater:
             deadline=attempt.deadline,
         )
 
-    async def _extend_leases(self) -> None:
-        for queue, attempts in self._in_flight.by_queue().items():
-            for start in range(0, len(attempts), _LEASES_A_CALL):
-                batch = attempts[start : start + _LEASES_A_CALL]
-                now = self._clock()
-                ids = [attempt.message.id for attempt in batch]
-                await self._broker.extend_leases(queue, ids, now=now, lease=self._timing.lease)
-                for attempt in batch:
-                    attempt.lease_expires_at = now + self._timing.lease
+    async def _extend_leases(self) -> LongshoreError | None:
+        """Extend what can be extended; the first refusal. Raises BrokerUnavailable, also after the other queues.
+
+        A queue with a key of another type, or whose master is away in a cluster, costs no other queue its leases.
+        """
+        queues = list(self._in_flight.by_queue().items())
+        refused: LongshoreError | None = None
+        unavailable: BrokerUnavailable | None = None
+        while queues and unavailable is None:
+            try:
+                await self._extend(*queues.pop())
+            except BrokerUnavailable as error:
+                unavailable = error
+            except LongshoreError as error:
+                refused = refused or error
+        if unavailable is None:
+            return refused
+        # All at once: one after the other, each with its time limit, they would put off seeing that a lease is over.
+        await asyncio.gather(*(self._extend(queue, attempts) for queue, attempts in queues), return_exceptions=True)
+        raise unavailable
+
+    async def _extend(self, queue: str, attempts: Sequence[Attempt]) -> None:
+        for start in range(0, len(attempts), _LEASES_A_CALL):
+            batch = attempts[start : start + _LEASES_A_CALL]
+            now = self._clock()
+            ids = [attempt.message.id for attempt in batch]
+            await self._broker.extend_leases(queue, ids, now=now, lease=self._timing.lease)
+            for attempt in batch:
+                attempt.lease_expires_at = now + self._timing.lease
