@@ -1,11 +1,12 @@
-"""An application of ours with the outcomes of the Go peer's."""
+"""An application of ours with the outcomes of the Go peer's, and a process that serves it."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import timedelta
 
-from longshore import App, Context, RetryDecision, RevokeTask, SkipRetry
+from longshore import App, Context, RetryDecision, RevokeTask, Server, SkipRetry
 
 
 def app_like_the_peers() -> App:
@@ -30,3 +31,7 @@ def app_like_the_peers() -> App:
         await ctx.write_result(ctx.payload)
 
     return app
+
+
+if __name__ == "__main__":  # python like_the_peer.py REDIS_URL
+    asyncio.run(Server(app_like_the_peers(), redis=sys.argv[1]).serve())
