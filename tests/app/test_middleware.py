@@ -219,6 +219,58 @@ async def test_what_a_thread_returns_after_its_deadline_is_a_cancellation_to_mid
     assert seen == ["CancelledError"]
 
 
+async def test_when_it_waits_no_longer_for_a_thread_the_slot_is_free_only_when_the_thread_has_ended(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App(retry_delay=lambda retried, error: 3600)
+    timed_out, release = asyncio.Event(), threading.Event()
+    began: list[str] = []
+
+    @app.middleware
+    async def impatient(ctx: Context, call_next: CallNext) -> None:
+        asyncio.get_running_loop().call_later(0.05, timed_out.set)
+        async with asyncio.timeout(0.01):
+            await call_next(ctx)
+
+    @app.task("slow")
+    def slow(ctx: Context) -> None:
+        began.append(ctx.task_id)
+        release.wait()
+
+    async with Client(redis_url) as producer, serving(app, redis_url, concurrency=1) as server:
+        try:
+            first = (await producer.enqueue("slow")).id
+            second = (await producer.enqueue("slow")).id
+            await timed_out.wait()
+            assert (server.running, began, state(redis_client, second)) == (1, [first], "pending")
+        finally:
+            release.set()
+        await until(lambda: state(redis_client, second) is None)
+    assert began == [first, second]
+    assert message(redis_client, first).error == "TimeoutError"
+
+
+async def test_a_server_that_ends_does_not_wait_for_a_thread_that_its_middleware_does_not_wait_for(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    release = threading.Event()
+
+    @app.middleware
+    async def impatient(ctx: Context, call_next: CallNext) -> None:
+        async with asyncio.timeout(0.01):
+            await call_next(ctx)
+
+    app.task("slow")(lambda: release.wait())
+    try:
+        async with Client(redis_url) as producer, serving(app, redis_url, shutdown_timeout=0.1) as server:
+            task_id = (await producer.enqueue("slow")).id
+            await until(lambda: server.running == 1)
+        assert containers(redis_client, task_id) == {"pending"}
+    finally:
+        release.set()
+
+
 def test_that_of_an_including_application_is_around_that_of_the_included_and_that_of_the_task() -> None:
     seen: list[str] = []
     outer, inner = App(middleware=[naming("outer", seen)]), App()

@@ -241,6 +241,32 @@ async def test_a_cancellation_ends_it(redis_url: str, redis_client: redis.Redis,
 
 
 @pytest.mark.parametrize("kind", ["spin", "deaf"])
+async def test_middleware_that_waits_no_longer_ends_it(
+    redis_url: str, redis_client: redis.Redis, tmp_path: Path, kind: str
+) -> None:
+    app = App()
+    app.task(kind, process=True)(getattr(cpu_work, kind))
+    path = tmp_path / "pid"
+
+    @app.middleware
+    async def impatient(ctx: Context[Any], call_next: CallNext) -> Any:
+        async with asyncio.timeout(None) as limit:
+            begun = asyncio.ensure_future(pid_in(path))
+            begun.add_done_callback(lambda _: limit.reschedule(0))
+            return await call_next(ctx)
+
+    async with working(redis_url, app=app, concurrency=1) as (producer, server):
+        task_id = (await producer.enqueue(kind, str(path))).message.id
+        first = await pid_in(path)
+        await until(lambda: state(redis_client, task_id) == "retry")
+        assert (message(redis_client, task_id).error, server.running) == ("TimeoutError", 0)
+        if kind == "deaf":
+            await until(lambda: not alive(first))
+        else:
+            assert (tmp_path / "pid.cleaned").exists()
+
+
+@pytest.mark.parametrize("kind", ["spin", "deaf"])
 async def test_a_shutdown_puts_its_task_back_and_leaves_no_process(
     redis_url: str, redis_client: redis.Redis, tmp_path: Path, kind: str
 ) -> None:

@@ -7,6 +7,7 @@ next task while a timed-out handler still runs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Callable
@@ -66,6 +67,7 @@ class Runner:
         self._deadlines = Deadlines(self._running, on_over=self._time_is_up, clock=clock, loop=self._loop)
         self._idle = asyncio.Event()
         self._idle.set()
+        self._closing = self._loop.create_future()
 
     @property
     def running(self) -> int:
@@ -155,14 +157,38 @@ class Runner:
 
     async def _call_plain(self, attempt: Attempt, handler: Handler, context: Context[Any]) -> Any:
         if handler.process:
-            call = self._calls[attempt] = self._processes.call(attempt, handler)
-            try:
-                return await call.future
-            finally:
-                del self._calls[attempt]
+            return await self._call_in_process(attempt, handler)
         args, kwargs = handler.arguments(context, attempt.message.payload)
-        result = await self._threads.call(handler.function, args, kwargs)
+        thread = self._threads.call(handler.function, args, kwargs)
+        try:
+            result = await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            await self._outlast(thread)
+            raise
         return await self._go_on(attempt, result) if inspect.iscoroutine(result) else result
+
+    async def _call_in_process(self, attempt: Attempt, handler: Handler) -> Any:
+        call = self._calls[attempt] = self._processes.call(attempt, handler)
+        try:
+            return await asyncio.shield(call.future)
+        except asyncio.CancelledError:
+            if not call.future.done():
+                call.interrupt()
+                killing = self._loop.call_later(self._grace_s, call.kill)
+                await self._outlast(call.future)
+                killing.cancel()
+            raise
+        finally:
+            del self._calls[attempt]
+
+    async def _outlast(self, code: asyncio.Future[Any]) -> None:
+        """Wait for the end of a handler's code that is not waited for any more, say because middleware has a timeout.
+
+        Until then it takes up its slot. However often it is cancelled; not beyond ``close``.
+        """
+        while not (code.done() or self._closing.done()):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([code, self._closing], return_when=asyncio.FIRST_COMPLETED)
 
     async def _through_middleware(self, attempt: Attempt, handler: Handler, around: Middleware) -> Any:
         async def call(context: Context) -> Any:
@@ -294,6 +320,8 @@ class Runner:
 
     def close(self) -> None:
         """Let go of the threads and timers. Handlers that do not end are left to themselves."""
+        if not self._closing.done():
+            self._closing.set_result(None)
         self._threads.close()
         self._deadlines.close()
         for attempt in self._running:
