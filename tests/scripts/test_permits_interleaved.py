@@ -69,7 +69,9 @@ class World:
                 await self.broker.settle(QUEUE, [Done(message=chosen.message)], now=now)
             case "retry" if chosen:
                 self.leave(chosen)
-                await self.broker.settle(QUEUE, [Retry(message=chosen.message, retry_at=now)], now=now)
+                await self.broker.settle(
+                    QUEUE, [Retry(message=chosen.message, retry_at=now, is_failure=False)], now=now
+                )
             case "requeue" if chosen:
                 self.leave(chosen)
                 await self.broker.settle(QUEUE, [Requeue(message=chosen.message)], now=now)
@@ -77,7 +79,7 @@ class World:
                 self.leave(chosen)
                 self.client.zadd(keys.lease(QUEUE), {chosen.message.id: now.timestamp() // 1 - 60})
                 [lost] = await self.broker.lease_expired(QUEUE, cutoff=now - timedelta(seconds=30))
-                await self.broker.settle(QUEUE, [Retry(message=lost, retry_at=now)], now=now)
+                await self.broker.settle(QUEUE, [Retry(message=lost, retry_at=now, is_failure=False)], now=now)
             case "forward":
                 await self.broker.forward(QUEUE, now=now + timedelta(days=1))
             case "delete" if waiting:

@@ -106,6 +106,22 @@ async def test_repeating_a_settlement_writes_nothing(broker: RedisBroker, redis_
     assert read_keyspace(redis_client) == before
 
 
+async def test_a_failed_attempt_whose_reply_was_lost_is_not_written_into_the_next_attempt(
+    broker: RedisBroker, redis_client: redis.Redis
+) -> None:
+    message = new_message()
+    seed_keyspace(redis_client, queue_content(active=_active(message)))
+    outcome = Retry(message=replace(message, retried=1, error="boom", last_failed_at=_NOW), retry_at=_NOW)
+    assert await broker.settle("default", [outcome], now=_NOW) == [True]
+    await broker.forward("default", now=_NOW)
+    [leased] = (await broker.dequeue("default", limit=1, now=_NOW, lease=_DAY)).leased
+    before = read_keyspace(redis_client)
+    assert await broker.settle("default", [outcome], now=_NOW) == [False]
+    assert read_keyspace(redis_client) == before
+    second = Retry(message=replace(leased.message, retried=2), retry_at=_NOW)
+    assert await broker.settle("default", [second], now=_NOW) == [True]
+
+
 async def test_requeued_tasks_are_next_in_the_order_given(broker: RedisBroker, redis_client: redis.Redis) -> None:
     waiting = new_message(id="waiting")
     back = [new_message(id=f"back{n}") for n in range(3)]
@@ -284,7 +300,7 @@ async def test_a_counter_that_cannot_be_counted_on_stops_no_outcome_and_hides_no
     outcomes: list[Outcome] = [
         Done(message=done),
         Complete(message=kept),
-        Retry(message=failed, retry_at=now),
+        Retry(message=replace(failed, retried=1), retry_at=now),
         Archive(message=dead),
     ]
     exchange = await broker.settle_and_dequeue("default", outcomes, limit=1, now=now, lease=_DAY)

@@ -12,7 +12,11 @@
 -- ARGV[3…] for each task: id, time of the next attempt in Unix seconds, msg, "1" when the attempt failed and "0" when
 --          it was only postponed
 --
--- Reply: positions (from 1) of the tasks that were no longer active; nothing was written for those.
+-- Reply: positions (from 1) of the tasks that were no longer active, or whose failed attempt was written before; nothing
+--        was written for those.
+--
+-- A call whose reply was lost comes again, maybe only when the task is active for its next attempt. A failed attempt is
+-- known by its msg, as the stored one has fewer retries until it is written. What was only postponed may look as it did.
 --
 -- Atomic for the reason in done.lua. The lock is kept: the task is not over. Unlike Asynq's, a result that was written goes
 -- with the attempt that failed.
@@ -20,7 +24,8 @@ redis.call("ZCARD", KEYS[3]) -- fails here, before anything is written, when it 
 local failures, refused = 0, {}
 for i = 3, #ARGV, 4 do
   local id = ARGV[i]
-  if leave_active(KEYS[1], id) then
+  local again = ARGV[i + 3] == "1" and redis.pcall("HGET", ARGV[1] .. id, "msg") == ARGV[i + 2]
+  if not again and leave_active(KEYS[1], id) then
     redis.call("ZREM", KEYS[2], id)
     redis.call("ZADD", KEYS[3], ARGV[i + 1], id)
     redis.call("HSET", ARGV[1] .. id, "msg", ARGV[i + 2], "state", "retry")
