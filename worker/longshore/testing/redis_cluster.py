@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import redis
 from redis.crc import key_slot
 
-from longshore.testing.redis_server import RedisServer
+from longshore.testing.redis_server import RedisServer, free_port
 
 _SLOTS = 16384
 _BUS = 10000  # what nodes talk to each other on is their port and so much
@@ -176,10 +175,9 @@ class _Node(RedisServer):
         return [*super()._command(port), *(("--tls-port", str(port + 1)) if self._tls else ())]
 
     def _find_port(self) -> int:
-        # Not one that the system gives out by itself: the bus' port is so much higher, and must be a port as well.
         while True:
-            port = random.randint(12000, 22000)
-            if all(_is_free(each) for each in (port, port + 1, port + _BUS, port + 1 + _BUS)):
+            port = free_port()
+            if all(_is_free(each) for each in (port + 1, port + _BUS, port + 1 + _BUS)):
                 return port
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 _PR_SET_PDEATHSIG = 1
+_OWN_PORTS = (12000, 22000)  # a node of a cluster also takes the port 10,000 above its own
 
 
 class RedisServer:
@@ -133,11 +135,17 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody uses.
+
+    Below those that the kernel gives to connections: a server that is stopped for a while finds its port free again,
+    and whoever tries to reach it meanwhile is not connected to himself.
+    """
+    for _ in range(100):
+        port = random.randrange(*_OWN_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no port from {_OWN_PORTS[0]} to {_OWN_PORTS[1]} is free")
 
 
 def _answers(host: str, port: int) -> bool:
