@@ -42,6 +42,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(180, func_only=True))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have to tell though they pass: fault tests their counts. Also of tests that ran in workers."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call":
+                for name, told in report.user_properties:
+                    if name == "told":
+                        terminalreporter.write_line(str(told))
+
+
 @pytest.fixture(scope="session")
 def installed_definitions(control_plane: Access) -> Access:
     """A control plane that serves our four kinds. They stay: every test of the session may rely on them."""
