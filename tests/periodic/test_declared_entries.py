@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import threading
@@ -17,6 +18,7 @@ import redis
 from longshore import App, CatchUp, InvalidOption, PeriodicTask, Scheduler, Task
 from longshore.protocol import keys
 from longshore.protocol.periodic import decode_entry, entry_id
+from longshore.runtime.entry_provider import EntryPoll
 from longshore.scheduler import SchedulerTiming, application_scope
 from periodic.harness import SchedulerProcess, wait_until
 
@@ -208,6 +210,49 @@ async def test_a_plain_provider_runs_in_a_thread_and_a_slow_one_delays_no_tick(
             release.set()
         await until(lambda: ticks(redis_client, "late"))
     assert threads[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_whatever_a_provider_raises_is_told_and_it_is_asked_again(error: BaseException) -> None:
+    asked = 0
+
+    async def provider() -> list[PeriodicTask]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise error
+        return [every_second("a")]
+
+    poll = EntryPoll(provider, interval=timedelta(milliseconds=10), options_for=lambda _: {}, taken={})
+    try:
+        assert await poll.current() is None
+        assert poll.failure is not None
+        assert poll.failure.startswith(type(error).__name__)
+        while (known := await poll.current()) is None:  # noqa: ASYNC110  # as a scheduler does, each second
+            await asyncio.sleep(0.01)
+        assert set(known.entries) == {"a"}
+    finally:
+        await poll.aclose()
+
+
+async def test_a_provider_that_never_answers_is_waited_for_once_and_told() -> None:
+    stopped = asyncio.Event()
+
+    async def provider() -> list[PeriodicTask]:
+        while not stopped.is_set():
+            with contextlib.suppress(asyncio.CancelledError):  # nor does it heed the end
+                await stopped.wait()
+        return []
+
+    poll = EntryPoll(
+        provider, interval=timedelta(seconds=1), options_for=lambda _: {}, taken={}, silence=timedelta(milliseconds=1)
+    )
+    async with asyncio.timeout(60):
+        for _ in range(1000):  # as many seconds of a scheduler's: none may wait, or ticks would be late
+            assert await poll.current() is None
+        await poll.aclose()
+    assert poll.failure == "no answer for more than 0.001 s"
+    stopped.set()
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ class PeriodicTask:
             raise InvalidOption("catch_up", f"is {self.catch_up!r}; give one of {', '.join(map(str, CatchUp))}")
         if not isinstance(self.schedule, str):
             raise InvalidOption("schedule", f"must be text, not {type(self.schedule).__name__}")
+        if not isinstance(self.time_zone, str | None):
+            raise InvalidOption("time_zone", f"must be an IANA name, not {type(self.time_zone).__name__}")
         Schedule.parse(self.schedule, self.time_zone)
         entry = PeriodicEntry(
             schedule=self.schedule,

@@ -17,7 +17,9 @@ from longshore.runtime.threads import Threads
 
 _logger = logging.getLogger("longshore.scheduler")
 
-_FIRST_WAIT_S = 1.0  # for the first answer, so that entries need not wait for the next look
+_FIRST_WAIT_S = 0.5  # for the first answer, so that entries need not wait for the next look; once, or ticks were late
+_SILENCE = timedelta(seconds=60)  # unanswered for longer is told as a failure
+_STOP_S = 1.0  # for a provider that does not heed its cancellation
 _RETRY = timedelta(seconds=10)  # after an error, unless the interval is shorter
 
 
@@ -69,8 +71,10 @@ class EntryPoll:
         interval: timedelta,
         options_for: Callable[[str], Mapping[str, Any]],
         taken: Mapping[str, Any],
+        silence: timedelta = _SILENCE,
     ) -> None:
         self._provider = provider
+        self._silence_s = silence.total_seconds()
         self._interval_s = interval.total_seconds()
         self._retry_s = min(_RETRY.total_seconds(), self._interval_s)
         self._options_for = options_for
@@ -79,27 +83,33 @@ class EntryPoll:
         self._threads = Threads(loop=self._loop)
         self._asking: asyncio.Task[None] | None = None
         self._next_at = 0.0  # on the loop's clock
+        self._asked_at = 0.0  # likewise
+        self._closing = False
         self._known: Declared | None = None
         self._failure: str | None = None
 
     @property
     def failure(self) -> str | None:
         """Why the newest question has no answer; None when it has."""
+        if self._asking is not None and self._loop.time() - self._asked_at > self._silence_s:
+            return f"no answer for more than {self._silence_s:g} s"
         return self._failure
 
     async def current(self) -> Declared | None:
         """What the provider said last; None when it never did. Asks it again when it is time."""
         if self._asking is None and self._loop.time() >= self._next_at:
+            first, self._asked_at = self._asked_at == 0.0, self._loop.time()
             self._asking = asyncio.create_task(self._ask(), name="longshore-entry-provider")
-        if self._known is None and self._asking is not None:
-            await asyncio.wait([self._asking], timeout=_FIRST_WAIT_S)
+            if first:
+                await asyncio.wait([self._asking], timeout=_FIRST_WAIT_S)
         return self._known
 
     async def aclose(self) -> None:
         """Stop asking."""
+        self._closing = True
         if self._asking is not None:
             self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+            await asyncio.wait([self._asking], timeout=_STOP_S)
         self._threads.close()
 
     async def _ask(self) -> None:
@@ -108,7 +118,9 @@ class EntryPoll:
             known = declared_by(await self._tasks(), self._options_for, taken=self._taken)
             self._tell(known.problems)
             self._known, self._failure, pause_s = known, None, self._interval_s
-        except Exception as error:
+        except BaseException as error:  # also SystemExit: a provider does not end the scheduler
+            if self._closing:
+                raise
             self._failure = f"{type(error).__name__}: {error}"
             _logger.exception(
                 "The provider of periodic tasks failed; the entries stay as they are",
