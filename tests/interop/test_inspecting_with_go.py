@@ -20,6 +20,7 @@ from asynqmon import Asynqmon
 from go_peer import GoPeer
 from interop.like_the_peer import app_like_the_peers
 from longshore import App, Client, Inspector, Scheduler, Task, TaskState
+from longshore.broker.redis_broker import RedisBroker
 from longshore.protocol import keys
 from longshore.protocol.snapshots import TaskInfo
 from longshore.scheduler import SchedulerTiming
@@ -336,6 +337,63 @@ async def assert_asynqmon_shows_the_same_servers(asynqmon: Asynqmon, inspector: 
         for worker in told["active_workers"]
     )
     assert [worker[:4] for worker in workers] == [(name, "default", "outcome", "sleep") for name in _RUNNING]
+
+
+async def test_a_task_whose_lease_is_over_is_orphaned_to_every_inspector(
+    go_peer: GoPeer, asynqmon: Asynqmon, port: str, client: Client, broker: RedisBroker, inspector: Inspector
+) -> None:
+    await client.enqueue_many([Task("t", task_id="lost"), Task("t", task_id="held")])
+    for lease in (timedelta(seconds=-5), timedelta(seconds=30)):
+        await broker.dequeue("default", limit=1, now=datetime.now(UTC), lease=lease)
+    ours = {info.id: info.orphaned for info in await inspector.list_tasks("default", "active")}
+    view = await asyncio.to_thread(go_peer.inspect, port, "default")
+    listed_there = asynqmon.get("queues", "default", "active_tasks")["tasks"]
+    assert ours == {"lost": True, "held": False}
+    assert {task["ID"]: task["IsOrphaned"] for task in view["active"]} == ours
+    assert {task["id"]: task["is_orphaned"] for task in listed_there} == ours
+
+
+async def test_names_of_every_script_and_bytes_that_are_no_text_reach_every_inspector(
+    go_peer: GoPeer, asynqmon: Asynqmon, port: str, client: Client, inspector: Inspector
+) -> None:
+    queue, group = "gr\u00f6\u00dfe \U0001f6a2:1 {x}", "g \u0394:1&2"
+    name, kind = "id \u2603 %2F?#", "typ:\u00fc \u4e2d"
+        "gr\u00f6\u00dfe \U0001f6a2:1 {x}",
+        "id \u2603 %2F?#",
+        "typ:\u00fc \u4e2d",
+        "g \u0394:1&2",
+    )
+    await client.enqueue(kind, b"\x00\xff", queue=queue, task_id=name, process_in=3600)
+    await client.enqueue(kind, b"\xc3\xbc", queue=queue, task_id="member", group=group)
+    view = await asyncio.to_thread(go_peer.inspect, port, queue)
+    assert [(task["ID"], task["Type"], task["Queue"]) for task in view["scheduled"]] == [(name, kind, queue)]
+    assert [(task["ID"], task["Group"]) for task in view["aggregating"]] == [("member", group)]
+    [shown] = asynqmon.get("queues", queue, "scheduled_tasks")["tasks"]
+    assert (shown["id"], shown["type"], shown["payload"]) == (name, kind, "non-printable bytes")
+    [member] = asynqmon.get("queues", queue, "groups", group, "aggregating_tasks")["tasks"]
+    assert (member["id"], member["payload"], member["group"]) == ("member", "\u00fc", group)
+    asynqmon.post("queues", queue, "scheduled_tasks", f"{name}:run")
+    assert (await inspector.task(queue, name)).state is TaskState.PENDING
+
+
+async def test_how_a_server_of_ours_serves_and_that_it_is_paused_is_shown_by_asynqmon(
+    asynqmon: Asynqmon, redis_url: str
+) -> None:
+    queues = {"critical": 6, "low": 1}
+    async with serving(app_like_the_peers(), redis_url, queues=queues, strict_priority=True, concurrency=7) as server:
+
+        async def shown(status: str) -> bool:
+            servers = (await asyncio.to_thread(asynqmon.get, "servers"))["servers"]
+            return [one["status"] for one in servers] == [status]
+
+        await eventually(lambda: shown("active"))
+        [told] = (await asyncio.to_thread(asynqmon.get, "servers"))["servers"]
+        assert (told["id"], told["concurrency"]) == (server.server_id, 7)
+        assert (told["queue_priorities"], told["strict_priority_enabled"]) == (queues, True)
+        assert told["active_workers"] == []
+        server.pause()
+        await eventually(lambda: shown("stopped"))
+    assert (await asyncio.to_thread(asynqmon.get, "servers"))["servers"] == []
 
 
 # -- schedulers ------------------------------------------------------------------------------------------------------

@@ -11,14 +11,13 @@ import redis
 from go_peer import GoPeer
 from longshore import App, Client, Task
 from longshore.protocol import keys
-from longshore.testing import RedisServer
 from runtime.harness import serving, state, until
 
 pytestmark = pytest.mark.go
 
 
 async def test_asynqs_inspector_sees_what_waits_as_scheduled_and_acts_on_it(
-    go_peer: GoPeer, redis_server: RedisServer, redis_url: str, redis_client: redis.Redis
+    go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis
 ) -> None:
     app = App()
     begun: list[str] = []
@@ -33,7 +32,6 @@ async def test_asynqs_inspector_sees_what_waits_as_scheduled_and_acts_on_it(
         await client.enqueue_many([Task("slow", name, task_id=name) for name in "abcde"])
     async with serving(app, redis_url):
         await until(lambda: redis_client.zcard(keys.scheduled("default")) == 4)
-        port = redis_server.port
         view = await asyncio.to_thread(go_peer.inspect, port, "default")
         assert sorted((task["ID"], task["Retried"]) for task in view["scheduled"]) == [(name, 0) for name in "bcde"]
         assert (view["queue"]["Active"], view["queue"]["Processed"], view["queue"]["Failed"]) == (1, 0, 0)

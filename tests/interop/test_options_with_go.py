@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from go_peer import GoPeer
-from longshore import NO_TIMEOUT, App, Client, Context, Inspector, Task
+from longshore import NO_TIMEOUT, App, Client, Context, DuplicateTask, Inspector, Task, TaskIDConflict
 from longshore.protocol import keys
 from longshore.protocol.snapshots import TaskInfo
 from runtime.harness import serving, until
@@ -102,6 +102,25 @@ async def test_either_client_stores_the_same(
     # a member of a group names its lock, which whoever deletes it can free then
     our_rest[keys.task("default", "unique-group").encode()].remove(b"unique_key")
     assert our_rest == their_rest
+
+
+async def test_an_id_or_a_lock_that_one_side_has_taken_is_refused_to_the_other(
+    go_peer: GoPeer, port: str, client: Client
+) -> None:
+    await client.enqueue("t", b"1", task_id="ours", unique_for=600)
+    same_id = {"type": "t", "payload": b"2", "id": "ours"}
+    same_lock = {"type": "t", "payload": b"1", "unique_s": 600}
+    theirs = {"type": "t", "payload": b"3", "id": "go", "unique_s": 600}
+    answers = await asyncio.to_thread(go_peer.submit, port, same_id, same_lock, theirs)
+    assert [answer.get("error") for answer in answers] == [
+        "task ID conflicts with another task",
+        "task already exists",
+        None,
+    ]
+    with pytest.raises(TaskIDConflict):
+        await client.enqueue("t", b"4", task_id="go")
+    with pytest.raises(DuplicateTask):
+        await client.enqueue("t", b"3", unique_for=600)
 
 
 def rest(client: redis.Redis) -> dict[bytes, Any]:
