@@ -314,7 +314,16 @@ async def test_middleware_that_does_not_hand_the_task_on_keeps_the_groups_tasks(
 # -- failures ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("raised", [RuntimeError("boom"), SystemExit(3)], ids=lambda error: type(error).__name__)
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [RuntimeError("boom"), SystemExit(3), GeneratorExit(), asyncio.CancelledError(), Unprintable()],
+    ids=lambda error: type(error).__name__,
+)
 async def test_an_aggregator_that_fails_is_given_the_tasks_again_and_harms_nothing_else(
     raised: BaseException, redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -373,15 +382,31 @@ async def test_an_aggregator_may_drop_the_tasks(redis_url: str, redis_client: re
     assert not redis_client.keys("asynq:{default}:t:*")
 
 
-async def test_an_aggregator_may_archive_the_tasks(redis_url: str, redis_client: redis.Redis) -> None:
+def because(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (SkipRetry("no use"), "no use"),
+        (SkipRetry("no \ud800 use"), "no \\ud800 use"),  # D28: no text keeps the tasks from being stored
+        (because(ValueError("wrapped"), SkipRetry("no use")), "ValueError: wrapped"),
+    ],
+    ids=["SkipRetry", "a text that UTF-8 cannot carry", "from SkipRetry"],
+)
+async def test_an_aggregator_may_archive_the_tasks(
+    raised: BaseException, text: str, redis_url: str, redis_client: redis.Redis
+) -> None:
     one = Collector()
-    one.fail = SkipRetry("no use")
+    one.fail = raised
     async with Client(redis_url) as client, serving(one.app, redis_url, group_max_size=2):
         ids = await enqueue_all(client, [1, 2])
         await until(lambda: one.given and not left_of_groups(redis_client))
     for task_id in ids:
         assert containers(redis_client, task_id) == {"archived"}
-        assert message(redis_client, task_id).error == "no use"
+        assert message(redis_client, task_id).error == text
 
 
 async def test_a_refused_merged_task_keeps_the_groups_tasks(

@@ -260,6 +260,29 @@ async def test_the_block_of_an_embedded_server_ends_with_the_drain(redis_url: st
     assert state(redis_client, task_ids[0]) is None
 
 
+async def test_a_block_that_is_cancelled_twice_ends_at_once_and_leaves_nothing_running(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app, _ = holding()
+    server = Server(app, redis=redis_url, shutdown_timeout=3600, timing=QUICK)
+
+    async def block() -> None:
+        async with server:
+            await asyncio.Event().wait()
+
+    async with Client(redis_url) as producer:
+        running = asyncio.create_task(block())
+        task_id = (await producer.enqueue("hold")).message.id
+        await until(lambda: server.running == 1)
+        running.cancel()
+        await until(lambda: server.probes()[1].text == "draining")
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(running, 30)
+        assert server._main is not None and server._main.done()
+    assert containers(redis_client, task_id) == {"pending"}
+
+
 async def test_a_server_runs_once(redis_url: str) -> None:
     async with serving(App(), redis_url) as server:
         pass

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from longshore.broker.groups_base import FinishResult, GroupState, GroupStore, Member, SetName
 from longshore.errors import BrokerUnavailable, EnqueueError, LongshoreError, RevokeTask, SkipRetry
 from longshore.group_aggregator import GroupAggregator
-from longshore.policy.retry import MAX_ERROR_LENGTH
+from longshore.policy.retry import storable
 from longshore.runtime.aggregator_call import AggregatorCalls
+from longshore.runtime.ending import signal_in, text_of
 from longshore.runtime.merging import Merging
 from longshore.runtime.outage import Outage, backoff_s
 from longshore.runtime.timing import Clock, Timing
@@ -122,10 +123,11 @@ class Aggregations:
             error = await self._replace(name, members, answer.result, give_up_at)
         if error is None:
             return True
-        if isinstance(error, SkipRetry):
+        signal = signal_in(error)
+        if isinstance(signal, SkipRetry):
             await self._archive(name, members, error, give_up_at)
             _report("The tasks of a group were archived by their aggregator", "group_archived", name, logging.WARNING)
-        elif isinstance(error, RevokeTask):
+        elif isinstance(signal, RevokeTask):
             await self._drop(name, members, give_up_at)
             _report("The tasks of a group were dropped by their aggregator", "group_dropped", name, logging.INFO)
         else:
@@ -141,7 +143,7 @@ class Aggregations:
         try:
             async with asyncio.timeout_at(give_up_at):  # the middleware may take its time
                 result = await self._merging.replace(name, messages, task, lambda step: self._persist(step, give_up_at))
-        except (BrokerUnavailable, GeneratorExit):
+        except BrokerUnavailable:
             raise
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
@@ -163,7 +165,7 @@ class Aggregations:
 
     async def _archive(self, name: SetName, members: Sequence[Member], error: BaseException, give_up_at: float) -> None:
         now = self._clock()
-        text = str(error)[:MAX_ERROR_LENGTH]
+        text = storable(text_of(error))
         messages = [replace(member.message, error=text, last_failed_at=now) for member in members]
         await self._persist(lambda: self._groups.archive(name, messages, now=now), give_up_at)
         await self._drop(name, (), give_up_at)
@@ -204,7 +206,7 @@ def _report_failure(name: SetName, aggregator: GroupAggregator, tasks: int, erro
             **_fields("aggregation_refused" if refused else "aggregation_failed", name),
             "aggregator": aggregator.prefix,
             "tasks": tasks,
-            "error": f"{type(error).__name__}: {error}",
+            "error": text_of(error),
         },
         exc_info=None if isinstance(error, LongshoreError) else error,
     )

@@ -70,9 +70,9 @@ class AggregatorCalls:
                 result = await self._threads.call(aggregator.function, [group, tasks], {})
             if inspect.isawaitable(result):  # also of a plain function: a decorator may hide that its function is async
                 result = await result
-        except GeneratorExit:
-            raise
         except BaseException as error:  # also SystemExit: an aggregator does not end the worker
+            if isinstance(error, GeneratorExit) and not self._loop.is_running():
+                raise  # what is left of a loop that has ended is being cleared away
             return Answer(error=error)
         return Answer(result=result)
 

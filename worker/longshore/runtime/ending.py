@@ -34,9 +34,9 @@ def outcome_for(decision: Decision, *, result: bytes | None = None) -> Outcome:
 
 
 def failure_from(failed: FailedAttempt, *, policy: FailurePolicy) -> Failure:
-    """What becomes of a failed attempt. Signals count also as the cause of another error (``raise … from``)."""
+    """What becomes of a failed attempt."""
     error = failed.error
-    signal = _signal_in(error)
+    signal = signal_in(error)
     if isinstance(signal, RevokeTask):
         return Failure(error=text_of(error), weight=Weight.REVOKED)
     if isinstance(signal, SkipRetry):
@@ -78,7 +78,8 @@ def _weight(decision: RetryDecision) -> Weight:
             assert_never(never)
 
 
-def _signal_in(error: BaseException) -> HandlerSignal | None:
+def signal_in(error: BaseException) -> HandlerSignal | None:
+    """What an error says of its task: itself, or one that it was raised from."""
     seen: BaseException | None = error
     for _ in range(100):  # a chain may be a ring
         if seen is None or isinstance(seen, HandlerSignal):

@@ -20,7 +20,10 @@ from longshore.runtime.pulse import Pulse
 
 
 class Service(ABC):
-    """``async with`` runs it beside other code and shuts it down at the end; ``serve()`` runs it until a signal."""
+    """``async with`` runs it beside other code and shuts it down at the end; ``serve()`` runs it until a signal.
+
+    Cancelling the block ends it in order as well; cancelling it once more hastens the end, as a second signal does.
+    """
 
     def __init__(self, name: str, *, health_address: tuple[str, int] | None, stuck: timedelta) -> None:
         """``name``: what people call it. ``stuck``: a duty busy with one step for longer is not alive."""
@@ -109,7 +112,22 @@ class Service(ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        await self.wait()
+        try:
+            await self.wait()
+        except asyncio.CancelledError:
+            await self._hasten()
+            raise
+
+    async def _hasten(self) -> None:
+        """Cancelled while it ends in order: end at once, as after a second signal. Nothing of it may go on alone."""
+        main = self._main
+        if main is not None and not main.done():
+            self.shutdown()
+            try:
+                await asyncio.wait([main])
+            except asyncio.CancelledError:
+                main.cancel()
+                raise
 
     @abstractmethod
     def _assemble(self) -> None:
