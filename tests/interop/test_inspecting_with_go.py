@@ -358,11 +358,6 @@ async def test_names_of_every_script_and_bytes_that_are_no_text_reach_every_insp
 ) -> None:
     queue, group = "gr\u00f6\u00dfe \U0001f6a2:1 {x}", "g \u0394:1&2"
     name, kind = "id \u2603 %2F?#", "typ:\u00fc \u4e2d"
-        "gr\u00f6\u00dfe \U0001f6a2:1 {x}",
-        "id \u2603 %2F?#",
-        "typ:\u00fc \u4e2d",
-        "g \u0394:1&2",
-    )
     await client.enqueue(kind, b"\x00\xff", queue=queue, task_id=name, process_in=3600)
     await client.enqueue(kind, b"\xc3\xbc", queue=queue, task_id="member", group=group)
     view = await asyncio.to_thread(go_peer.inspect, port, queue)
