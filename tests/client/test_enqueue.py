@@ -361,6 +361,11 @@ async def test_a_client_takes_a_url_or_settings_or_a_broker(redis_url: str) -> N
     await broker.aclose()
     async with Client(RedisSettings(url=redis_url)) as client:
         await client.ping()
+    for wrong in (-1, float("nan"), "5", None):
+        with pytest.raises(InvalidOption, match="retry_for: "):
+            Client(retry_for=wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="redis: must be a URL or RedisSettings, not int"):
+        Client(6379)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="either a Redis or a broker"):
         Client(redis_url, broker=broker)
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 import redis
 
-from longshore import Client, DuplicateTask, InvalidOption, Task, TaskIDConflict, TaskInfo, WrongType
+from longshore import Client, DuplicateTask, InvalidOption, SyncClient, Task, TaskIDConflict, TaskInfo, WrongType
 from longshore.protocol import codec, keys
 from longshore.testing import read_keyspace
 
@@ -115,6 +115,16 @@ async def test_tasks_that_share_a_type_are_stored_as_if_each_came_alone(
         assert stored == codec.decode_task(codec.encode_task(info.message))
         assert replace(stored, id="") == replace(codec.decode_task(codec.encode_task(single.message)), id="")
         assert info.state is single.state
+
+
+@pytest.mark.parametrize("tasks", ["mail", Task("mail"), {"mail": 1}, None])
+async def test_what_is_not_many_tasks_is_refused(client: Client, redis_client: redis.Redis, tasks: Any) -> None:
+    """Text would be an iterable, too: of tasks whose types have one letter."""
+    with pytest.raises(InvalidOption, match="tasks: must be an iterable of tasks"):
+        await client.enqueue_many(tasks)
+    with SyncClient() as other, pytest.raises(InvalidOption, match="tasks: must be an iterable of tasks"):
+        other.enqueue_many(tasks)
+    assert not redis_client.exists(keys.QUEUES)
 
 
 async def test_the_queue_is_registered_at_every_call_even_if_somebody_has_removed_it(

@@ -26,6 +26,7 @@ from longshore.producer.preparation import (
     answer,
     answers,
     new_task,
+    several,
     task_from,
     with_all_options,
 )
@@ -33,7 +34,7 @@ from longshore.producer.results import Results, TaskResult
 from longshore.producer.task_ids import random_ids
 from longshore.protocol.snapshots import TaskInfo
 from longshore.protocol.states import TaskState
-from longshore.task import Task, TaskOptions, checked_options
+from longshore.task import Task, TaskOptions, checked_options, duration_of
 
 TaskDefaults: TypeAlias = Callable[[str], Mapping[str, Any] | None]
 """The options that hold for every task of a type unless the task or the call says otherwise."""
@@ -64,11 +65,12 @@ class Client:
         how long (timedelta or seconds) creating is tried again while Redis cannot be reached; the last try may take
         the connection's timeout beyond it. 0: once.
 
-        Raises InvalidOption when the URL cannot be read, or both a Redis and a broker are given.
+        Raises InvalidOption when the URL cannot be read, ``retry_for`` is no duration, or both a Redis and a broker are
+        given.
         """
         if broker is not None and redis is not None:
             raise InvalidOption("broker", "give either a Redis or a broker, not both")
-        retry_for = retry_for if isinstance(retry_for, timedelta) else timedelta(seconds=retry_for)
+        retry_for = duration_of("retry_for", retry_for)
         if retry_for < timedelta():
             raise InvalidOption("retry_for", "must not be negative; 0 means no second try")
         self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
@@ -112,7 +114,7 @@ class Client:
         """
         checked = checked_options(options)
         results: list[Enqueued] = []
-        items = iter(tasks)
+        items = several(tasks)
         some = list(islice(items, MOST_AT_ONCE))
         if self._through_middleware is not None:
             while some:
@@ -149,9 +151,10 @@ class Client:
         or seconds; None waits for ever. Cancelling the call does nothing to the task.
 
         Raises TaskFailed when the task is archived, TaskNotFound when it does not exist or is deleted, TimeoutError
-        when it has not ended in time, and BrokerUnavailable when Redis cannot be reached for longer than ``retry_for``.
+        when it has not ended in time, InvalidOption when ``timeout`` is no duration, and BrokerUnavailable when Redis
+        cannot be reached for longer than ``retry_for``.
         """
-        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        seconds = None if timeout is None else duration_of("timeout", timeout).total_seconds()
         try:
             async with asyncio.timeout(seconds):
                 return await self._results.wait(queue, task_id)

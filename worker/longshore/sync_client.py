@@ -17,7 +17,7 @@ from longshore.broker.base import RedisSettings
 from longshore.client import DEFAULT_RETRY_FOR, Client, TaskDefaults
 from longshore.errors import BrokerUnavailable
 from longshore.producer.middleware import EnqueueMiddleware
-from longshore.producer.preparation import Enqueued, TaskLike
+from longshore.producer.preparation import Enqueued, TaskLike, several
 from longshore.producer.results import TaskResult
 from longshore.protocol.snapshots import TaskInfo
 from longshore.task import Task, TaskOptions
@@ -64,7 +64,7 @@ class SyncClient:
 
     def enqueue_many(self, tasks: Iterable[TaskLike], **options: Unpack[TaskOptions]) -> list[Enqueued]:
         """As Client.enqueue_many. ``tasks`` is gone through before the first is sent, in the caller's thread."""
-        listed = list(tasks)
+        listed = list(several(tasks))
         return self._run(lambda client: client.enqueue_many(listed, **options))
 
     def result(self, task_id: str, *, queue: str = "default", timeout: timedelta | float | None = None) -> TaskResult:

@@ -248,7 +248,8 @@ def _retries(name: str, value: Any) -> int:
     return value
 
 
-def _any_duration(name: str, value: Any) -> timedelta:
+def duration_of(name: str, value: Any) -> timedelta:
+    """The duration that a timedelta or a number of seconds means. Raises InvalidOption for the field ``name``."""
     if isinstance(value, timedelta):
         duration = value
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -267,7 +268,7 @@ def _any_duration(name: str, value: Any) -> timedelta:
 
 def _whole_seconds(name: str, value: Any) -> timedelta:
     """Asynq keeps whole seconds: parts of one are rounded up, since what is cut may be all there is."""
-    duration = _any_duration(name, value)
+    duration = duration_of(name, value)
     if duration <= _NOTHING:
         raise InvalidOption(name, "must be more than zero")
     return min(timedelta(seconds=-(-duration // _SECOND)), _LONGEST_SECONDS)
@@ -276,14 +277,14 @@ def _whole_seconds(name: str, value: Any) -> timedelta:
 def _timeout(name: str, value: Any) -> timedelta:
     if value == NO_TIMEOUT:
         return NO_TIMEOUT
-    duration = _any_duration(name, value)
+    duration = duration_of(name, value)
     if not duration:
         raise InvalidOption(name, "must be more than zero; for no time limit give NO_TIMEOUT")
     return _whole_seconds(name, duration)
 
 
 def _retention(name: str, value: Any) -> timedelta:
-    duration = _any_duration(name, value)
+    duration = duration_of(name, value)
     if duration < _NOTHING:
         raise InvalidOption(name, "must not be negative; 0 deletes the task at once")
     return duration if not duration else _whole_seconds(name, duration)
@@ -333,7 +334,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         ),
         "deadline": Option(default=None, convert=_deadline, meaning="no attempt runs beyond this time"),
         "process_at": Option(default=None, convert=_moment, meaning="do not run before this time"),
-        "process_in": Option(default=None, convert=_any_duration, meaning="do not run before so long from now"),
+        "process_in": Option(default=None, convert=duration_of, meaning="do not run before so long from now"),
         "unique_for": Option(
             default=None,
             convert=_whole_seconds,

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from longshore.errors import InvalidData, WrongType
+from longshore.errors import InvalidData, InvalidOption, WrongType
 from longshore.protocol.messages import (
     SchedulerEnqueueEvent,
     SchedulerEntry,
@@ -300,7 +300,9 @@ class RedisSettings:
 
     @classmethod
     def of(cls, redis: str | RedisSettings | None) -> RedisSettings:
-        """Settings from what people pass: a URL, settings as they are, None for the default."""
+        """Settings from what people pass: a URL, settings as they are, None for the default. Raises InvalidOption."""
         if isinstance(redis, RedisSettings):
             return redis
+        if not isinstance(redis, str | None):
+            raise InvalidOption("redis", f"must be a URL or RedisSettings, not {type(redis).__name__}")
         return cls() if redis is None else cls(url=redis)

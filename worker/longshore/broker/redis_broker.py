@@ -109,6 +109,8 @@ class RedisBroker:
     ) -> list[EnqueueResult | WrongType]:
         results: list[EnqueueResult | WrongType] = []
         for some in portions(tasks):
+            if sending is not None and len(some) < len(tasks):
+                raise ValueError("only one round trip is recognised by its number: give one portion")
             calls = creation_calls(some, now, sending)
             # Always, not once a process as Asynq's client does: another process may have removed the queue since.
             register: Command = ("SADD", keys.QUEUES, *(call.queue for call in calls))

@@ -45,6 +45,8 @@ class Delivery:
 
     async def send(self, tasks: Sequence[NewTask], *, now: datetime) -> list[EnqueueResult | WrongType]:
         """Create the tasks of one portion. Raises BrokerUnavailable, after which they may or may not exist."""
+        if self._closing:
+            raise BrokerUnavailable("the client is closed")
         if not self._retry_for_s:
             return await self._broker.enqueue(tasks, now=now)
         sender = self._idle.pop() if self._idle else _Sender()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -24,6 +24,15 @@ Enqueued: TypeAlias = TaskInfo | EnqueueError | InvalidOption | WrongType
 _DEFAULT_QUEUE: str = OPTIONS["queue"].default
 _DEFAULT_RETRIES: int = OPTIONS["max_retry"].default
 _NO_HEADERS: Mapping[str, str] = OPTIONS["headers"].default
+
+
+def several(tasks: Iterable[TaskLike]) -> Iterator[TaskLike]:
+    """The items of a call for many. Raises InvalidOption for what are none: text would be types of one letter each."""
+    if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Iterable):
+        raise InvalidOption(
+            "tasks", f"must be an iterable of tasks, not {type(tasks).__name__}; for one there is enqueue"
+        )
+    return iter(tasks)
 
 
 def task_from(item: TaskLike) -> Task:
