@@ -318,6 +318,37 @@ async def test_a_callback_that_never_returns_holds_up_neither_the_outcome_nor_th
         release.set()
 
 
+class Endless:
+    """A callback that is an object."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    async def __call__(self, *about: Any) -> None:
+        self.begun += 1
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self.ended += 1
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["an object", "a plain function that returns a coroutine"])
+async def test_whatever_an_async_callback_looks_like_it_is_cancelled_when_its_time_is_over(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, hidden: bool
+) -> None:
+    monkeypatch.setattr("longshore.runtime.error_callbacks._AT_ONCE", 1)
+    endless = Endless()
+    app = App()
+    app.on_error((lambda *about: endless(*about)) if hidden else endless)
+    app.task("fail")(fail)
+    timing = quick(error_callback=timedelta(milliseconds=50))
+    async with Client(redis_url) as producer, serving(app, redis_url, timing=timing):
+        for _ in range(3):
+            await producer.enqueue("fail")
+        await until(lambda: endless.ended == 3)
+    assert endless.begun == 3
+
+
 def actions(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [getattr(record, "action", "") for record in caplog.records]
 

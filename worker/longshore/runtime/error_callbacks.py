@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 
@@ -66,11 +65,12 @@ class ErrorCallbacks:
                 await self._call(callback, failed, decision)
 
     async def _call(self, callback: ErrorCallback, failed: FailedAttempt, decision: RetryDecision) -> None:
-        if inspect.iscoroutinefunction(callback):
-            error = await self._bounded(self._loop.create_task(_error_of(callback(failed, decision))), failed)
+        if _is_async(callback):
+            begun = callback(failed, decision)
         else:
-            calling = self._threads.call(callback, [failed, decision], {})
-            error = await self._bounded(self._loop.create_task(_error_of(calling)), failed, thread=calling)
+            begun = self._threads.call(callback, [failed, decision], {})
+            await self._outlast(begun, failed)
+        error = await self._bounded(self._loop.create_task(_error_of(begun)), failed)
         if error is not None:
             _logger.error(
                 "An error callback raised",
@@ -78,32 +78,34 @@ class ErrorCallbacks:
                 exc_info=error,
             )
 
-    async def _bounded(
-        self,
-        call: asyncio.Task[BaseException | None],
-        failed: FailedAttempt,
-        *,
-        thread: asyncio.Future[Any] | None = None,
-    ) -> BaseException | None:
+    async def _outlast(self, thread: asyncio.Future[Any], failed: FailedAttempt) -> None:
+        """Wait for the thread, however long it goes on: nobody can end it, and it keeps its place."""
+        try:
+            await asyncio.wait([thread], timeout=self._limit_s)
+            if not thread.done():
+                _slow(failed)
+                await asyncio.wait([thread])
+        finally:
+            thread.cancel()
+
+    async def _bounded(self, call: asyncio.Task[BaseException | None], failed: FailedAttempt) -> BaseException | None:
         """What the call raised. Cancelled when its time is over; its place is free when its code has ended."""
         try:
             await asyncio.wait([call], timeout=self._limit_s)
             if not call.done():
-                _logger.error(
-                    "An error callback takes too long",
-                    extra=_fields("error_callback_slow", failed),
-                )
-            if thread is not None:  # nobody can end it
-                await asyncio.wait([thread])
-            elif not call.done():
+                _slow(failed)
                 call.cancel()
-            await asyncio.wait([call])
+                await asyncio.wait([call])
         finally:
             call.cancel()
         return None if call.cancelled() else call.result()
 
 
-async def _error_of(call: Awaitable[Any]) -> BaseException | None:
+def _is_async(callback: ErrorCallback) -> bool:
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(type(callback).__call__)
+
+
+async def _error_of(call: Any) -> BaseException | None:
     """What it raises, as a value: an asyncio task that raises SystemExit would end the whole loop."""
     try:
         result = await call
@@ -114,6 +116,10 @@ async def _error_of(call: Awaitable[Any]) -> BaseException | None:
     except BaseException as error:
         return error
     return None
+
+
+def _slow(failed: FailedAttempt) -> None:
+    _logger.error("An error callback takes too long", extra=_fields("error_callback_slow", failed))
 
 
 def _untold(attempts: int) -> None:
