@@ -66,6 +66,12 @@ test-redis: setup packages go-peers redis-servers ## All that speaks to Redis, o
 	for kind in $(REDIS_KINDS); do $(BIN)/pytest --redis $$kind $(PARALLEL) \
 		tests/scripts tests/inspector tests/client tests/interop tests/periodic/test_tick_script.py || exit 1; done
 
+# Seconds. A failure names its seed; LONGSHORE_FAULT_SEED=… lets the same faults happen again.
+SOAK ?= 300
+.PHONY: test-soak
+test-soak: setup packages ## Everything fails all the time, for SOAK seconds, and nothing is lost
+	LONGSHORE_SOAK=$(SOAK) $(BIN)/pytest tests/faults/test_soak.py
+
 .PHONY: test-cluster
 test-cluster: setup packages cluster-build ## The operator and the API on a real control plane
 	$(BIN)/pytest -m "cluster and not node" $(PARALLEL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -47,10 +47,12 @@ def conclude(
 ) -> Conclude:
     """Check every invariant, and have a line printed in the summary."""
 
-    def conclude(port: int, load: Load, **facts: object) -> Story:
+    def conclude(port: int, load: Load, *, killed: Collection[int] = (), **facts: object) -> Story:
         story = journal.read()
         with redis.Redis(port=port) as client:
-            problems = violations(client, promises=load.promises, acknowledged=load.acknowledged, story=story)
+            problems = violations(
+                client, promises=load.promises, acknowledged=load.acknowledged, story=story, killed=killed
+            )
         facts = {
             "acknowledged": len(load.acknowledged),
             "calls failed": load.refused,

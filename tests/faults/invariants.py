@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import redis
@@ -39,8 +39,12 @@ def violations(
     promises: Mapping[str, Promise],
     acknowledged: Iterable[str],
     story: Story,
+    killed: Collection[int] = (),
 ) -> list[str]:
-    """What is wrong with the content of a Redis in which nothing is left to be run; empty when all is well."""
+    """What is wrong with the content of a Redis in which nothing is left to be run; empty when all is well.
+
+    ``killed``: process ids of workers that were killed.
+    """
     space = read_keyspace(client)
     lifetimes = read_lifetimes(client)
     queues = {name: _queue(space, name) for name in QUEUES}
@@ -49,7 +53,7 @@ def violations(
         problems += [f"a key nobody owns: {key}" for key in queue.strangers]
         problems += _misplaced(name, queue)
     problems += _broken_promises(queues, promises, set(acknowledged), story)
-    problems += _unfounded_repetitions(story)
+    problems += _unfounded_repetitions(story, killed)
     return problems
 
 
@@ -198,10 +202,10 @@ def _wrong_end(promise: Promise, message: TaskMessage | None, stored: Mapping[by
     return []
 
 
-def _unfounded_repetitions(story: Story) -> list[str]:
-    """Attempts that were begun again although a server heard that their end was written."""
+def _unfounded_repetitions(story: Story, killed: Collection[int]) -> list[str]:
+    """Attempts that were begun again though their server lived, and did not say that their end could not be written."""
     return [
         f"{task_id} was begun {count + 1} times after {retried} retries, and no acknowledgement was lost"
         for (task_id, retried), count in story.repeated.items()
-        if task_id not in story.not_counted
+        if task_id not in story.not_counted and story.pids[task_id, retried][0] not in killed
     ]
