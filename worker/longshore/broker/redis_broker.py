@@ -165,7 +165,7 @@ class RedisBroker:
                 aside.append(taken[i])
                 unreadable.append(Unreadable(queue=queue, task_id=text(taken[i]), problem=str(error)))
             else:
-                leased.append(Leased(message=message, lease_expires_at=expires_at))
+                leased.append(Leased(message, expires_at))
         if aside:
             # The tasks taken beside them must not be lost for that. What stays active, the recoverer finds.
             with contextlib.suppress(BrokerUnavailable, InvalidData):

@@ -23,9 +23,12 @@ _TOLD = timedelta(seconds=2)  # a difference worth a line in the log
 _SLOW_S = 1.0  # a reply that took longer says too little
 
 
+# One that goes on while the machine sleeps, where there is one: leases do so too.
+_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def _elapsed_s() -> float:
-    # One that goes on while the machine sleeps, where there is one: leases do so too.
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_CLOCK)
 
 
 class RedisClock:
