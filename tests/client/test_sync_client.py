@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -136,6 +137,22 @@ def test_closing_fails_what_other_threads_wait_for_and_ends_the_thread(
     with pytest.raises(BrokerUnavailable, match="closed"):
         client.enqueue("t")
     assert "longshore-client" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_one_that_is_forgotten_leaves_no_thread_and_no_connection(redis_url: str) -> None:
+    def enqueue() -> None:
+        SyncClient(redis_url).enqueue("t")
+
+    def left() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "longshore-client"]
+
+    for _ in range(3):
+        enqueue()
+    gc.collect()
+    for thread in left():
+        thread.join(PATIENCE_S)
+    assert not left()
+    gc.collect()  # a socket that is not closed would tell here
 
 
 def test_what_it_cannot_be_made_with_is_said_at_once() -> None:

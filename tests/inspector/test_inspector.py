@@ -148,6 +148,7 @@ async def test_tasks_of_a_state_are_listed_oldest_first_and_page_by_page(
     pages = [await inspector.list_tasks("default", state, page=page, size=2) for page in range(1, 5)]
     assert [task.id for page in pages for task in page] == ids
     assert {task.state.value for page in pages for task in page} == {state}
+    assert await inspector.list_tasks("default", state, page=10**30) == ()
 
 
 async def test_a_groups_tasks_are_listed_by_its_name(inspector: Inspector, redis_client: redis.Redis) -> None:
@@ -391,6 +392,7 @@ async def test_enqueue_events_are_listed_newest_first(inspector: Inspector, redi
         )
     assert await inspector.enqueue_events("e") == tuple(reversed(events))
     assert await inspector.enqueue_events("e", page=2, size=2) == (events[0],)
+    assert await inspector.enqueue_events("e", page=10**30) == ()
     assert await inspector.enqueue_events("other") == ()
     with pytest.raises(InvalidOption, match="page: must be 1 or more"):
         await inspector.enqueue_events("e", page=0)

@@ -34,7 +34,7 @@ class SyncClient:
     loop of its own, in a daemon thread that begins with the first call. A process that is forked makes its own at its
     first call. Called where an event loop runs, it holds that up; use Client there.
 
-    A context manager; ``close`` does the same.
+    A context manager; ``close`` does the same, and so, without waiting, does forgetting it.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class SyncClient:
         self._make = make
         self._lock = threading.Lock()
         self._home: _Home | None = None
+        self._forgotten: weakref.finalize[..., Any] | None = None  # ends the home of a client that nobody has closed
         self._closed = False
         _clients.add(self)
 
@@ -92,6 +93,7 @@ class SyncClient:
             self._closed = True
             home, self._home = self._home, None
         if home is not None:
+            self._keep_home()
             home.close()
 
     def __enter__(self) -> Self:
@@ -112,12 +114,21 @@ class SyncClient:
             with self._lock:
                 if self._closed:
                     raise BrokerUnavailable("the client is closed")
-                home = self._home = self._home or _Home(self._make)
+                home = self._home
+                if home is None:
+                    home = self._home = _Home(self._make)
+                    self._forgotten = weakref.finalize(self, home.leave)
+                    self._forgotten.atexit = False  # the thread is a daemon's
         return home
+
+    def _keep_home(self) -> None:
+        if self._forgotten is not None:
+            self._forgotten.detach()
 
     def _forget_parent(self) -> None:
         # The loop's thread is the parent's, and its sockets are in use there. They are neither used nor closed here:
         # closing would take them out of the parent's selector, too.
+        self._keep_home()
         if self._home is not None:
             _homes_of_parents.append(self._home)
             self._home = None
@@ -129,9 +140,10 @@ class _Home:
 
     def __init__(self, make: Callable[[], Client]) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="longshore-client", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="longshore-client", daemon=True)
         self._gate = threading.Lock()  # between calls that come in and the end
         self._closed = False
+        self._left = False
         self._thread.start()
         self.client = self.run(_made(make))
 
@@ -158,6 +170,22 @@ class _Home:
         self._thread.join()
         self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    def leave(self) -> None:
+        """As close, for a client that nobody has any more. The thread does it, while the caller goes on.
+
+        Nothing is waited for and no lock is taken: whichever thread collects garbage comes by here, this one included.
+        """
+        self._closed = self._left = True
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _work(self) -> None:
+        self._loop.run_forever()
+        if self._left:
+            self._loop.run_until_complete(self.client.aclose())
+            self._loop.run_until_complete(self._end())
+            self._loop.close()
 
     async def _end(self) -> None:
         """Let callers whose calls the client has just failed hear of it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from longshore.broker.reading import text
 from longshore.broker.scripts import UPDATE_PAYLOAD
 from longshore.errors import DuplicateTask, TaskNotFound, WrongState
 from longshore.inspector.connected import Connected
-from longshore.inspector.reading import text
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.task import encode_payload

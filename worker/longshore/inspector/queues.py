@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 from longshore.broker.limits import COUNTER_AGE, MOST_AT_ONCE
 from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot
+from longshore.broker.reading import text
 from longshore.broker.scripts import MEMORY_USAGE
 from longshore.errors import BrokerUnavailable, InvalidOption, QueueNotFound, WrongType
 from longshore.inspector.connected import Connected
-from longshore.inspector.reading import is_registered, text
+from longshore.inspector.reading import is_registered
 from longshore.protocol import codec, keys
 from longshore.protocol.notices import QueueResumed
 from longshore.protocol.snapshots import BrokerSnapshot, GroupSnapshot, QueueDay, QueueSnapshot

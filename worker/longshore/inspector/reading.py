@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from longshore.broker.connection import Command
+from longshore.broker.limits import MOST_AT_ONCE
 from longshore.errors import InvalidOption
 from longshore.protocol import keys
 from longshore.protocol.states import TaskState
+
+# No list is as long, and Redis counts further.
+_BEYOND_ALL = 2**40
 
 
 def is_registered(queue: str) -> Command:
@@ -33,6 +37,10 @@ def state_of(state: TaskState | str) -> TaskState:
         raise InvalidOption("state", f"{state!r} is not a task state; there are {names}") from None
 
 
-def text(data: bytes) -> str:
-    """Bytes as people may read them."""
-    return data.decode("utf-8", "replace")
+def first_of(page: int, size: int) -> int:
+    """The position of a page's first item, from 0. Raises InvalidOption."""
+    if page < 1:
+        raise InvalidOption("page", "must be 1 or more")
+    if not 1 <= size <= MOST_AT_ONCE:
+        raise InvalidOption("size", f"must be from 1 to {MOST_AT_ONCE}")
+    return min((page - 1) * size, _BEYOND_ALL)

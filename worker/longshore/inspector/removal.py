@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from longshore.broker.connection import Argument
 from longshore.broker.limits import COUNTER_AGE
+from longshore.broker.reading import text
 from longshore.broker.scripts import DELETE_ALL, HOLD_QUEUE, REMOVE_QUEUE
 from longshore.errors import QueueNotEmpty, QueueNotFound
 from longshore.inspector.bulk import Bulk
-from longshore.inspector.reading import is_registered, text
+from longshore.inspector.reading import is_registered
 from longshore.protocol import codec, keys
 from longshore.protocol.states import TaskState
 

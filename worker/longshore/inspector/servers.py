@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from longshore.broker.entry_writer import write_entries
 from longshore.broker.poll import read_servers
-from longshore.errors import InvalidData, InvalidOption
+from longshore.broker.reading import text
+from longshore.errors import InvalidData
 from longshore.inspector.connected import Connected
-from longshore.inspector.reading import text
+from longshore.inspector.reading import first_of
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import SchedulerEnqueueEvent, SchedulerEntry
 from longshore.protocol.periodic import PeriodicEntry
@@ -40,10 +41,8 @@ class Servers(Connected):
     async def enqueue_events(
         self, entry_id: str, *, page: int = 1, size: int = 30
     ) -> tuple[SchedulerEnqueueEvent, ...]:
-        """Past ticks of one scheduler entry, newest first. ``page`` counts from 1."""
-        if page < 1 or size < 1:
-            raise InvalidOption("page" if page < 1 else "size", "must be 1 or more")
-        first = (page - 1) * size
+        """Past ticks of one scheduler entry, newest first. ``page`` counts from 1, ``size`` is 1 to 1,000."""
+        first = first_of(page, size)
         [items] = await self._redis.run([("ZREVRANGE", keys.scheduler_history(entry_id), first, first + size - 1)])
         events = []
         for data in items:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 
 from longshore.broker.limits import ARCHIVE_AGE, ARCHIVE_SIZE, MOST_AT_ONCE, TRIM_LIMIT
+from longshore.broker.reading import text
 from longshore.broker.scripts import ARCHIVE_TASK, DELETE_TASK, LIST_TASKS, RUN_TASK, Script
 from longshore.broker.task_reading import reading_command, task_info, task_read
 from longshore.errors import InvalidData, InvalidOption, QueueNotFound, TaskNotFound, WrongState, WrongType
 from longshore.inspector.connected import Connected
-from longshore.inspector.reading import CONTAINERS, is_registered, state_of, text
+from longshore.inspector.reading import CONTAINERS, first_of, is_registered, state_of
 from longshore.protocol import codec, keys
 from longshore.protocol.snapshots import TaskInfo
 from longshore.protocol.states import TaskState
@@ -27,15 +28,12 @@ class Tasks(Connected):
         Tasks whose content cannot be read are left out. Raises QueueNotFound.
         """
         state = state_of(state)
-        if page < 1:
-            raise InvalidOption("page", "must be 1 or more")
-        if not 1 <= size <= MOST_AT_ONCE:
-            raise InvalidOption("size", f"must be from 1 to {MOST_AT_ONCE}")
+        first = first_of(page, size)
         if (state is TaskState.AGGREGATING) != (group is not None):
             raise InvalidOption("group", "is needed for aggregating tasks, and for no others")
         container = keys.group(queue, group) if group is not None else CONTAINERS[state](queue)
         now = self._clock()
-        arguments = ((page - 1) * size, size, keys.task_prefix(queue), codec.unix_seconds(now))
+        arguments = (first, size, keys.task_prefix(queue), codec.unix_seconds(now))
         exists, rows = await self._redis.run(
             [is_registered(queue), (LIST_TASKS, 2, container, keys.lease(queue), *arguments)]
         )
