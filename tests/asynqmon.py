@@ -1,8 +1,9 @@
-"""The REST API of asynqmon, Asynq's web UI, built from tests/interop/asynqmon."""
+"""The REST API of asynqmon, Asynq's web UI, and the Asynq of its time; built from tests/interop/asynqmon."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from go_peer import running_program
+from go_peer import base64_text, running_program
 
 
 class Asynqmon:
@@ -55,6 +56,27 @@ class Asynqmon:
 @contextmanager
 def asynqmon_on(program: Path, address: str) -> Iterator[Asynqmon]:
     """The API, served for the length of the block; ``address`` of Redis as tests/interop/asynqmon/redis.go has it."""
-    with running_program([str(program), address]) as process:
+    with running_program([str(program), "web", address]) as process:
         assert process.stdout is not None
         yield Asynqmon(process.stdout.readline().strip())
+
+
+class OldPeer:
+    """The client and the server of the Asynq that asynqmon names, on one Redis."""
+
+    def __init__(self, program: Path, address: str) -> None:
+        self._program = program
+        self._address = address
+
+    def submit(self, *tasks: dict[str, Any]) -> None:
+        """Enqueue, as tests/interop/asynqmon/submit.go says."""
+        lines = "".join(json.dumps(task, default=base64_text) + "\n" for task in tasks)
+        command = [str(self._program), "submit", self._address]
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+    @contextmanager
+    def server(self) -> Iterator[None]:
+        """A server for the length of the block."""
+        with running_program([str(self._program), "serve", self._address]):
+            yield

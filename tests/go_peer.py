@@ -81,13 +81,13 @@ class GoPeer:
     @contextmanager
     def scheduler(self, port: int | str, *entries: dict[str, Any]) -> Iterator[list[str]]:
         """A running Asynq scheduler; the ids of its entries."""
-        flags = _flags(port, {"entries": json.dumps(entries, default=_base64)})
+        flags = _flags(port, {"entries": json.dumps(entries, default=base64_text)})
         with running_program([str(self.binary), "schedule", *flags]) as process:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())
 
     def _lines(self, command: str, items: Sequence[dict[str, Any]], *, port: int | str | None = None) -> list[Any]:
-        lines = "".join(json.dumps(item, default=_base64) + "\n" for item in items)
+        lines = "".join(json.dumps(item, default=base64_text) + "\n" for item in items)
         return [json.loads(line) for line in self._run(command, port=port, input=lines).splitlines()]
 
     def _run(self, command: str, *, port: int | str | None = None, input: str | None = None, **options: Any) -> str:  # noqa: A002
@@ -139,5 +139,6 @@ def _flags(port: int | str | None, options: dict[str, Any]) -> list[str]:
     return flags
 
 
-def _base64(value: bytes) -> str:
+def base64_text(value: bytes) -> str:
+    """Bytes as Go's JSON has them."""
     return base64.b64encode(value).decode()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from asynqmon import Asynqmon, asynqmon_on
+from asynqmon import Asynqmon, OldPeer, asynqmon_on
 from go_peer import build_program
 from longshore import Client, Inspector, RedisSettings
 from longshore.broker.redis_broker import RedisBroker
@@ -51,3 +51,9 @@ def asynqmon(asynqmon_program: Path, port: str) -> Iterator[Asynqmon]:
     """The web UI's REST API on this test's Redis."""
     with asynqmon_on(asynqmon_program, port) as api:
         yield api
+
+
+@pytest.fixture
+def old_peer(asynqmon_program: Path, port: str) -> OldPeer:
+    """Asynq 0.24.1 on this test's Redis."""
+    return OldPeer(asynqmon_program, port)

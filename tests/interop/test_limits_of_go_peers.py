@@ -81,7 +81,7 @@ async def test_a_cancellation_that_names_another_queue_reaches_a_go_servers_task
 ) -> None:
     await client.enqueue("outcome", b"sleep", task_id="same", queue="low")
     with go_peer.server(port, queues="default,low") as output:
-        await asyncio.to_thread(output.readline)
+        await asyncio.to_thread(output.readline)  # its handler runs, so it hears
         await inspector.cancel("same", queue="default", then="archive")
         await until(lambda: state(redis_client, "same", "low") == "retry")
 

@@ -18,9 +18,7 @@ from typing import IO, Any
 import pytest
 import redis
 
-from asynqmon import Asynqmon
 from go_peer import GoPeer, running_program
-from interop.like_the_peer import app_like_the_peers
 from longshore import App, Client, Context, Task
 from longshore.protocol import keys
 from runtime.harness import containers, counters, message, serving, state, until
@@ -122,43 +120,3 @@ async def test_what_a_killed_server_of_ours_ran_is_recovered_by_a_go_server(
     assert containers(redis_client, "last") == {"archived"}
     left = [message(redis_client, name) for name in names]
     assert {(one.retried, one.error) for one in left} == {(1, "asynq: task lease expired")}
-
-
-async def test_the_oldest_peer_counts_and_lists_what_waits_for_our_limits(
-    asynqmon: Asynqmon, redis_url: str, redis_client: redis.Redis, client: Client
-) -> None:
-    """Its pages fail at a time that is no whole second, and its estimate of memory at an id without a task."""
-    app = App()
-    release = asyncio.Event()
-
-    @app.task("slow", max_concurrency=1)
-    async def slow() -> None:
-        await release.wait()
-
-    @app.task("seldom", rate_limit="1/m")
-    async def seldom() -> None: ...
-
-    tasks = [Task(kind, task_id=f"{kind}-{n}") for kind in ("slow", "seldom") for n in range(3)]
-    await client.enqueue_many(tasks)
-    async with serving(app, redis_url):
-        await until(lambda: redis_client.zcard(keys.scheduled("default")) == 4)
-        listed = await asyncio.to_thread(asynqmon.get, "queues", "default", "scheduled_tasks")
-        [queue] = (await asyncio.to_thread(asynqmon.get, "queues"))["queues"]
-        release.set()
-    assert len({task["id"] for task in listed["tasks"]}) == 4
-    assert (queue["scheduled"], queue["active"], queue["failed"]) == (4, 1, 0)
-    assert queue["memory_usage_bytes"] > 0
-
-
-async def test_headers_and_all_else_survive_what_the_oldest_peer_does(
-    asynqmon: Asynqmon, redis_url: str, redis_client: redis.Redis, client: Client
-) -> None:
-    """It knows no headers, and would drop them if it wrote the message anew."""
-    path = ("queues", "default", "scheduled_tasks")
-    told = await client.enqueue("outcome", b"x", process_in=3600, headers={"trace": "1"}, retention=60)
-    asynqmon.post(*path, f"{told.id}:archive")
-    asynqmon.post(*path[:-1], "archived_tasks", f"{told.id}:run")
-    assert message(redis_client, told.id) == told.message
-    async with serving(app_like_the_peers(), redis_url):
-        await until(lambda: state(redis_client, told.id) == "completed")
-    assert message(redis_client, told.id).headers == {"trace": "1"}

@@ -1,31 +1,27 @@
-// Command asynqmon serves the handler of Asynq's web UI on loopback. Its own program listens on every interface.
+// Command asynqmon is Asynq's web UI, as it is released, with the Asynq it names: 0.24.1, the oldest peer that tests meet;
+// and that Asynq itself. ADDRESS is HOST:PORT of Redis, or what else connection reads.
 //
-//	asynqmon HOST:PORT      of Redis, or another address that connection reads; prints the URL of the REST API, and ends when stdin is closed
+//	asynqmon web    ADDRESS      serve the UI's handler on loopback; its own program listens on every interface
+//	asynqmon serve  ADDRESS      run a server, with the outcomes of tests/interop/peer/server.go
+//	asynqmon submit ADDRESS      enqueue tasks, one JSON object a line on stdin
+//
+// The first two end when stdin is closed.
 package main
 
 import (
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
-
-	"github.com/hibiken/asynqmon"
 )
 
+var commands = map[string]func(address string) error{"web": web, "serve": serve, "submit": submit}
+
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: asynqmon HOST:PORT")
+	if len(os.Args) != 3 || commands[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: asynqmon web|serve|submit ADDRESS")
 		os.Exit(2)
 	}
-	handler := asynqmon.New(asynqmon.Options{RedisConnOpt: connection(os.Args[1])})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if err := commands[os.Args[1]](os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Printf("http://%s/api\n", listener.Addr())
-	go func() { _ = http.Serve(listener, handler) }()
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	_ = handler.Close()
 }
