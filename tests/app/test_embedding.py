@@ -17,7 +17,8 @@ import pytest
 import redis
 
 import longshore
-from longshore import App, Client, InvalidOption, Server
+from longshore import App, Client, InvalidOption, RedisSettings, Server
+from longshore.broker.redis_broker import RedisBroker
 from runtime.harness import PATIENCE_S, QUICK, serving, state, until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fastapi"
@@ -67,6 +68,21 @@ async def test_without_a_running_redis_the_service_starts_all_the_same() -> None
         url = f"redis://127.0.0.1:{closed.getsockname()[1]}/0"
         async with longshore.lifespan(App(), redis=url, timing=QUICK)("web") as yielded:
             assert isinstance(yielded["longshore"], Client)
+
+
+async def test_the_client_goes_to_the_broker_that_the_server_is_given(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app = App()
+    ran = asyncio.Event()
+    app.task("a")(lambda: app_loop.call_soon_threadsafe(ran.set))
+    app_loop = asyncio.get_running_loop()
+    broker = RedisBroker.connect(RedisSettings.of(redis_url))
+    async with longshore.lifespan(app, broker=broker, timing=QUICK)("web") as yielded:
+        await yielded["longshore"].enqueue("a")
+        await asyncio.wait_for(ran.wait(), PATIENCE_S)
+    assert await broker.ping() is None  # the caller's to close
+    await broker.aclose()
 
 
 @pytest.fixture

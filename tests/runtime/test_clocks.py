@@ -143,9 +143,9 @@ async def test_tasks_that_run_when_the_clock_is_set_keep_their_lease_and_the_tim
     async with Client(redis_url) as producer, serving(app, redis_url) as server:
         task_id = (await producer.enqueue("hold", timeout=60)).message.id
         await until(lambda: server.running == 1)
-        [attempt] = server._in_flight
+        [attempt] = server._parts.in_flight
         deadline, lease = attempt.deadline, attempt.lease_expires_at
-        server._redis_clock.on_step(HOUR)
+        server._parts.clock.on_step(HOUR)
         assert attempt.deadline == deadline + HOUR
         assert attempt.lease_expires_at == lease + HOUR
         release.set()

@@ -127,7 +127,7 @@ async def test_an_outcome_that_could_not_be_written_is_written_when_redis_is_bac
         await until(lambda: server.running == 1)
         own_redis.freeze()
         release.set()
-        await until(lambda: len(server._syncer) == 1, "the outcome waiting to be written")
+        await until(lambda: len(server._parts.syncer) == 1, "the outcome waiting to be written")
         own_redis.thaw()
         await until(lambda: state(client, task_id) is None)
     assert counters(client) == (1, 0)

@@ -74,7 +74,7 @@ async def test_no_process_is_started_when_none_is_needed(redis_url: str, redis_c
     async with working(redis_url, app=app) as (producer, server):
         task_id = (await producer.enqueue("quick")).message.id
         await until(lambda: state(redis_client, task_id) is None)
-        assert server._processes.processes == []
+        assert server._parts.processes.processes == []
 
 
 async def test_the_context_tells_what_it_is_about_and_its_logger_is_heard(
@@ -224,7 +224,7 @@ async def test_a_deadline_ends_it_and_frees_its_slot_and_its_process(
         assert server.running == 0
         if kind == "spin":
             assert (tmp_path / "pid.cleaned").exists()
-            assert server._processes.processes == [first]
+            assert server._parts.processes.processes == [first]
         else:
             await until(lambda: not alive(first))
             program = int((tmp_path / "pid.program").read_text())
@@ -309,8 +309,8 @@ async def test_a_lost_lease_ends_it_and_writes_nothing(
     async with working(redis_url) as (producer, server):
         task_id = (await producer.enqueue("spin", str(tmp_path / "pid"))).message.id
         await pid_in(tmp_path / "pid")
-        [attempt] = server._in_flight
-        server._runner.lose(attempt)
+        [attempt] = server._parts.in_flight
+        server._parts.runner.lose(attempt)
         await until(lambda: (tmp_path / "pid.cleaned").exists())
         await until(lambda: server.running == 0)
         assert state(redis_client, task_id) == "active"

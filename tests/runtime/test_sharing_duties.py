@@ -39,10 +39,10 @@ async def duties_of(url: str, standing: Standing) -> AsyncIterator[tuple[RedisBr
 
 async def test_one_of_two_idle_servers_looks_after_the_queue(redis_url: str, redis_client: redis.Redis) -> None:
     async with serving(App(), redis_url, timing=BRISK) as old, serving(App(), redis_url, timing=BRISK) as young:
-        await until(lambda: old._duties.held() == ["default"] and young._duties.held() == [])
+        await until(lambda: old._parts.duties.held() == ["default"] and young._parts.duties.held() == [])
         await asyncio.sleep(1.5)
-        assert old._duties.held() == ["default"]
-        assert young._duties.held() == []
+        assert old._parts.duties.held() == ["default"]
+        assert young._parts.duties.held() == []
 
 
 async def test_when_the_one_that_does_the_duties_stops_another_goes_on(
@@ -53,9 +53,9 @@ async def test_when_the_one_that_does_the_duties_stops_another_goes_on(
     async with Client(redis_url) as producer, serving(App(), redis_url, timing=BRISK, queues={"default": 1}) as first:
         second = serving(app, redis_url, timing=quick(announce=timedelta(milliseconds=50), silence=NEVER))
         async with second as other:
-            await until(lambda: other._duties.held() == [])
+            await until(lambda: other._parts.duties.held() == [])
             first.shutdown()
-            await until(lambda: other._duties.held() == ["default"])  # told, not after a silence
+            await until(lambda: other._parts.duties.held() == ["default"])  # told, not after a silence
             task_id = (await producer.enqueue("later", process_in=1)).message.id
             await until(lambda: state(redis_client, task_id) is None)
 
@@ -67,9 +67,9 @@ async def test_a_server_that_falls_silent_is_followed(redis_url: str, redis_clie
         await until(lambda: redis_client.pubsub_numsub(keys.notices(0))[0][1])
         async with duties_of(redis_url, OLD) as (broker, _):
             await broker.notify(DutiesHeld(standing=OLD, queues=("default",)))
-        await until(lambda: server._duties.held() == [])
+        await until(lambda: server._parts.duties.held() == [])
         task_id = (await producer.enqueue("later", process_in=1)).message.id
-        await until(lambda: server._duties.held() == ["default"])
+        await until(lambda: server._parts.duties.held() == ["default"])
         await until(lambda: state(redis_client, task_id) is None)
 
 
@@ -136,9 +136,9 @@ async def test_looks_tell_what_the_scripts_would_find(redis_url: str, redis_clie
 async def test_a_servers_word_is_for_its_own_database(redis_url: str, redis_client: redis.Redis) -> None:
     other = redis_url.replace("/0", "/1")
     async with serving(App(), redis_url, timing=BRISK) as one, serving(App(), other, timing=BRISK) as two:
-        await until(lambda: one._duties.hears and two._duties.hears)
+        await until(lambda: one._parts.duties.hears and two._parts.duties.hears)
         await asyncio.sleep(0.3)
-        assert one._duties.held() == two._duties.held() == ["default"]
+        assert one._parts.duties.held() == two._parts.duties.held() == ["default"]
 
 
 async def test_servers_of_a_user_who_may_not_use_the_channel_each_do_the_duties() -> None:
@@ -156,7 +156,7 @@ async def test_servers_of_a_user_who_may_not_use_the_channel_each_do_the_duties(
         ):
             await until(lambda: client.pubsub_numsub(keys.CANCEL_CHANNEL)[0][1] == 2)
             await asyncio.sleep(0.3)
-            assert one._duties.held() == two._duties.held() == ["default"]
+            assert one._parts.duties.held() == two._parts.duties.held() == ["default"]
             task_id = (await producer.enqueue("n")).message.id
             await asyncio.sleep(0.3)
             assert state(client, task_id) == "pending"
@@ -264,7 +264,7 @@ async def test_servers_of_a_user_who_may_hear_and_not_tell_find_the_end_of_a_pau
             task_id = (await producer.enqueue("n")).message.id
             await asyncio.sleep(0.5)
             assert state(client, task_id) == "pending"
-            assert one._duties.held() == two._duties.held() == ["default"]
+            assert one._parts.duties.held() == two._parts.duties.held() == ["default"]
             client.delete(keys.paused("default"))
             await until(lambda: state(client, task_id) is None)
 
@@ -273,7 +273,7 @@ async def test_idle_servers_run_no_scripts(redis_url: str, redis_client: redis.R
     timing = quick(park=timedelta(seconds=20), announce=timedelta(milliseconds=50))
     async with serving(App(), redis_url, timing=timing) as old, serving(App(), redis_url, timing=timing) as young:
         await until(lambda: redis_client.info("clients")["blocked_clients"] == 2, "both parking")
-        await until(lambda: old._duties.held() == ["default"] and young._duties.held() == [])
+        await until(lambda: old._parts.duties.held() == ["default"] and young._parts.duties.held() == [])
         await asyncio.sleep(0.3)
         redis_client.config_resetstat()
         await asyncio.sleep(1)  # some ten turns of each duty

@@ -295,8 +295,14 @@ async def test_a_server_runs_once(redis_url: str) -> None:
     [
         ({"concurrency": 0}, "concurrency: is 0; give a whole number from 1"),
         ({"concurrency": 2**31}, "concurrency: is 2147483648; give a whole number from 1"),
-        ({"shutdown_timeout": math.inf}, "shutdown timeout: is inf; give seconds"),
+        ({"shutdown_timeout": math.inf}, "shutdown timeout: is not a duration"),
+        ({"shutdown_timeout": None}, "shutdown timeout: must be a timedelta or a number of seconds, not NoneType"),
+        ({"process_pool_size": 0}, "process pool size: is 0; give a whole number from 1"),
         ({"queues": {}}, "queues: give at least one queue"),
+        ({"queues": ["default"]}, "queues: is ['default']; give names with their priorities"),
+        ({"queues": {7: 1}}, "queues: the name 7 is not text"),
+        ({"health_address": "0.0.0.0:8080"}, "health address: is '0.0.0.0:8080'; give host and port"),
+        ({"health_address": ("", 65536)}, "health address: is ('', 65536); give host and port"),
         ({"shutdown_timeout": -1}, "shutdown timeout: must not be negative"),
         ({"redis": "http://x"}, "redis URL: "),
         ({"redis": "redis://x", "broker": object()}, "broker: give either a Redis or a broker, not both"),
@@ -306,3 +312,8 @@ def test_options_that_cannot_be_used_are_refused_by_name(options: dict[str, Any]
     with pytest.raises(InvalidOption) as refused:
         Server(App(), **options)
     assert str(refused.value).startswith(problem)
+
+
+def test_what_is_no_application_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="application: is 'shop:app', not an App"):
+        Server("shop:app")  # type: ignore[arg-type]

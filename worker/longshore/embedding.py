@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from longshore.app import App
-from longshore.broker.base import RedisSettings
+from longshore.broker.base import Broker, RedisSettings
 from longshore.errors import InvalidOption
 from longshore.server import Server
 
@@ -28,6 +28,7 @@ def lifespan(
     app: App,
     *,
     redis: str | RedisSettings | None = None,
+    broker: Broker | None = None,
     inner: Callable[[Any], AbstractAsyncContextManager[State | None]] | None = None,
     name: str = "longshore",
     **server_options: Any,
@@ -36,8 +37,9 @@ def lifespan(
 
     Requests find a client of ``app`` as ``request.state.longshore``, or by another ``name``, and the server as
     ``request.state.longshore_server``. ``inner``: a lifespan of the web application's own; it is entered before the
-    server starts and left after the last task has ended, and what it yields is in the state, too. Other options are the
-    Server's. Signals are left to the web server: when it ends the lifespan, the worker server drains.
+    server starts and left after the last task has ended, and what it yields is in the state, too. ``redis`` or
+    ``broker`` are for both, the other options for the Server. Signals are left to the web server: when it ends the
+    lifespan, the worker server drains.
 
     Raises InvalidOption for a name that is not one; what the Server raises comes up when the service starts.
     """
@@ -49,8 +51,8 @@ def lifespan(
         around: AbstractAsyncContextManager[State | None] = nullcontext() if inner is None else inner(web)
         async with (
             around as inner_state,
-            app.client(redis) as client,
-            Server(app, redis=redis, **server_options) as server,
+            app.client(redis, broker=broker) as client,
+            Server(app, redis=redis, broker=broker, **server_options) as server,
         ):
             yield {**(inner_state or {}), name: client, f"{name}_server": server}
 

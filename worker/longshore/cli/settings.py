@@ -17,8 +17,9 @@ from longshore.cli.values import Address, Duration, ProcessCount, QueuePrioritie
 from longshore.errors import InvalidOption
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, LARGEST_SET
 from longshore.policy.queues import checked_queues
+from longshore.policy.server_options import MOST_CONCURRENT
 from longshore.scheduler import DEFAULT_SYNC_INTERVAL
-from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_QUEUES, DEFAULT_SHUTDOWN_TIMEOUT, MOST_CONCURRENT
+from longshore.server import DEFAULT_CONCURRENCY, DEFAULT_QUEUES, DEFAULT_SHUTDOWN_TIMEOUT
 
 F = TypeVar("F", bound=Callable[..., Any])
 

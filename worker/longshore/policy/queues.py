@@ -34,9 +34,13 @@ def checked_queues(queues: Mapping[str, int]) -> dict[str, int]:
 
     Asynq drops blank names and priorities below 1 silently; a queue nobody serves is better said at once.
     """
+    if not isinstance(queues, Mapping):
+        raise InvalidOption("queues", f"is {queues!r}; give names with their priorities, such as {{'default': 1}}")
     if not queues:
         raise InvalidOption("queues", "give at least one queue, e.g. default=1")
     for queue, priority in queues.items():
+        if not isinstance(queue, str):
+            raise InvalidOption("queues", f"the name {queue!r} is not text")
         if not queue.strip():
             raise InvalidOption("queues", "a queue name is blank")
         try:

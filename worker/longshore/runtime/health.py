@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from longshore.errors import InvalidOption
 
@@ -26,6 +27,14 @@ class Probe:
 
     ok: bool
     text: str  # one line
+
+
+def checked_address(address: Any) -> tuple[str, int]:
+    """Host ("" for every interface) and port of the probes; 0: any free port. Raises InvalidOption."""
+    match address:
+        case (str() as host, int() as port) if not isinstance(port, bool) and 0 <= port <= 65535:
+            return host, port
+    raise InvalidOption("health address", f"is {address!r}; give host and port, such as ('127.0.0.1', 8080)")
 
 
 class HealthServer:

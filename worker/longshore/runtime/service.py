@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from longshore.errors import InvalidOption
-from longshore.runtime.health import HealthServer, Probe
+from longshore.runtime.health import HealthServer, Probe, checked_address
 from longshore.runtime.outage import Outage
 from longshore.runtime.pulse import Pulse
 
@@ -26,9 +26,12 @@ class Service(ABC):
     """
 
     def __init__(self, name: str, *, health_address: tuple[str, int] | None, stuck: timedelta) -> None:
-        """``name``: what people call it. ``stuck``: a duty busy with one step for longer is not alive."""
+        """``name``: what people call it. ``stuck``: a duty busy with one step for longer is not alive.
+
+        Raises InvalidOption for a health address that is none.
+        """
         self._name = name
-        self._health_address = health_address
+        self._health_address = None if health_address is None else checked_address(health_address)
         self._stuck = stuck
         self._logger = logging.getLogger(f"longshore.{name}")
         self._stop = asyncio.Event()
