@@ -1,7 +1,7 @@
 """The oldest peer that is tried: Asynq 0.24.1, the one that asynqmon is released with.
 
 It knows neither headers nor RevokeTask, skips records without a time, and cannot read times that are no whole second.
-What its inspector says and does, by way of asynqmon, is in test_inspecting_with_go.py and test_administering_with_go.py.
+Its inspector, by way of asynqmon, is also in test_inspecting_with_go.py and test_administering_with_go.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from asynqmon import Asynqmon, OldPeer
+from go_peer import GoPeer
 from interop.like_the_peer import app_like_the_peers
 from longshore import NO_TIMEOUT, App, Client, Inspector, Task
 from longshore.protocol import keys
@@ -34,6 +35,7 @@ _TASKS: dict[str, tuple[bytes, dict[str, Any], dict[str, Any]]] = {
     "timed-out": (b"sleep", {"timeout_s": 1}, {"timeout": 1}),
     "cancelled": (b"sleep", {"timeout_s": 600}, {"timeout": 600}),
 }
+_PENDING = keys.pending("default")
 _LEFT = {
     "kept": "completed",
     "failed": "retry",
@@ -114,3 +116,22 @@ async def test_headers_and_all_else_survive_its_inspector(
     async with serving(app_like_the_peers(), redis_url):
         await until(lambda: state(redis_client, told.id) == "completed")
     assert message(redis_client, told.id).headers == {"trace": "1"}
+
+
+async def test_what_we_set_aside_as_unreadable_breaks_no_page(
+    asynqmon: Asynqmon, go_peer: GoPeer, port: str, redis_url: str, redis_client: redis.Redis, client: Client
+) -> None:
+    await client.enqueue("outcome", b"x", task_id="broken")
+    redis_client.hset(keys.task("default", "broken"), "msg", b"\xff\xff\xff")
+    await client.enqueue("outcome", b"skip", task_id="whole")
+    redis_client.lpush(keys.pending("default"), "no-task")
+    async with serving(app_like_the_peers(), redis_url):
+        await until(lambda: redis_client.zcard(keys.archived("default")) == 2 and not redis_client.llen(_PENDING))
+    [queue] = (await asyncio.to_thread(asynqmon.get, "queues"))["queues"]
+    assert (queue["archived"], queue["active"], queue["pending"]) == (2, 0, 0)
+    listed = await asyncio.to_thread(asynqmon.get, "queues", "default", "archived_tasks")
+    assert [task["id"] for task in listed["tasks"]] == ["whole"]
+    view = await asyncio.to_thread(go_peer.inspect, port, "default")
+    assert [task["ID"] for task in view["archived"]] == ["whole"]
+    await asyncio.to_thread(asynqmon.delete, "queues", "default", "archived_tasks", "broken")
+    assert not redis_client.exists(keys.task("default", "broken"))
