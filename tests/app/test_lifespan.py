@@ -125,6 +125,28 @@ async def test_a_server_that_is_told_to_stop_while_it_enters_stops_at_once(redis
     assert left.is_set()
 
 
+async def test_a_further_signal_does_not_wait_for_one_that_is_not_left(
+    redis_url: str, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    leaving = asyncio.Event()
+
+    @app.lifespan
+    async def share() -> AsyncIterator[None]:
+        yield
+        leaving.set()
+        await asyncio.sleep(3600)
+
+    server = Server(app, redis=redis_url, timing=QUICK)
+    await server.start()
+    server.shutdown()
+    await leaving.wait()
+    server.shutdown()
+    await asyncio.wait_for(server.wait(), 30)
+    assert "lifespan_cut_off" in [getattr(record, "action", "") for record in caplog.records]
+    assert redis_client.keys("asynq:servers*") == []
+
+
 async def test_a_start_that_is_cancelled_leaves_nothing_behind(redis_url: str, redis_client: redis.Redis) -> None:
     app = App()
     entering, left = asyncio.Event(), asyncio.Event()

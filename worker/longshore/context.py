@@ -137,11 +137,7 @@ class Context(Generic[StateT]):
         False: the attempt no longer owns the task (cancelled, or its lease is lost) and nothing was written.
         Raises BrokerUnavailable when Redis does not answer.
         """
-        if isinstance(result, str):
-            result = result.encode()
-        elif not isinstance(result, bytes | bytearray | memoryview):
-            raise InvalidOption("result", f"must be bytes or str, not {type(result).__name__}")
-        return await self._control.write_result(bytes(result))
+        return await self._control.write_result(encode_result(result))
 
     def write_result_from_thread(self, result: bytes | str) -> bool:
         """The same for plain functions: waits until it is written.
@@ -172,6 +168,18 @@ class Context(Generic[StateT]):
         with contextlib.suppress(RuntimeError):  # a thread of a handler's own has no loop
             if asyncio.get_running_loop() is self._control.loop:
                 raise InvalidOption(f"{method}_from_thread", f"is for plain functions; here, await {method}")
+
+
+def encode_result(result: bytes | str) -> bytes:
+    """What a handler wants to be stored. Raises InvalidOption for anything but bytes and text."""
+    if isinstance(result, str):
+        try:
+            return result.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidOption("result", "is not valid Unicode") from error
+    if not isinstance(result, bytes | bytearray | memoryview):
+        raise InvalidOption("result", f"must be bytes or str, not {type(result).__name__}")
+    return bytes(result)
 
 
 def encode_progress(value: Any) -> bytes:

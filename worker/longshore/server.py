@@ -106,9 +106,13 @@ class Server(Service):
         return self._parts.runner.stuck if self._main is not None else 0
 
     def shutdown(self) -> None:
-        """Begin to shut down, gracefully; the second call puts everything back at once."""
+        """Begin to shut down, gracefully; the second call puts everything back at once.
+
+        Once that is done, a further call does not wait for a lifespan that takes its time to be left.
+        """
         if self._stop.is_set():
             self._abort.set()
+            self._leave_at_once()
         super().shutdown()
 
     def pause(self) -> None:

@@ -322,7 +322,7 @@ class RedisBroker:
                     async for channel, data in heard:
                         if isinstance(data, BrokerUnavailable):
                             if channel not in refused:
-                                _log.warning("%s is not heard: %s", channel, data, extra={"action": "subscribe"})
+                                _tell_unheard(channel, data)
                             refused.add(channel)
                             if refused >= channels.keys():
                                 raise data
@@ -332,7 +332,7 @@ class RedisBroker:
                             yield Heard(channels[channel], data)
             except BrokerUnavailable as error:
                 if connected and not self.connection.closed:
-                    _log.warning("cancellations are not heard: %s", error, extra={"action": "subscribe"})
+                    _tell_unheard(", ".join(channels), error)
                 connected = False
                 await asyncio.sleep(_RESUBSCRIBE_S)
 
@@ -381,3 +381,9 @@ def _recording(entry_id: str, event: SchedulerEnqueueEvent) -> Command:
     data = codec.encode_enqueue_event(event)
     key = keys.scheduler_history(entry_id)
     return (RECORD_ENQUEUE_EVENT, 1, key, at_s, data, _HISTORY_SIZE, _HISTORY_LIFETIME_S)
+
+
+def _tell_unheard(channel: str, error: BrokerUnavailable) -> None:
+    _log.warning(
+        "Messages are not heard; trying again", extra={"action": "unheard", "channel": channel, "error": str(error)}
+    )

@@ -27,7 +27,7 @@ from multiprocessing import spawn
 from types import FrameType
 from typing import Any, NoReturn
 
-from longshore.context import Context, encode_progress
+from longshore.context import Context, encode_progress, encode_result
 from longshore.errors import InvalidOption, ProcessError
 from longshore.handler import Handler, handler_for
 from longshore.protocol.messages import TaskMessage
@@ -98,11 +98,7 @@ class ChildContext(Context[Any]):
 
     def write_result_from_thread(self, result: bytes | str) -> bool:
         """As in a thread: waits until it is written."""
-        if isinstance(result, str):
-            result = result.encode()
-        elif not isinstance(result, bytes | bytearray | memoryview):
-            raise InvalidOption("result", f"must be bytes or str, not {type(result).__name__}")
-        return bool(self._child.ask("write_result", bytes(result)))
+        return bool(self._child.ask("write_result", encode_result(result)))
 
     def progress_from_thread(self, value: Any) -> bool:
         """As in a thread: waits until it is written."""

@@ -38,6 +38,8 @@ class Service(ABC):
         self._ready = asyncio.Event()  # its surroundings are entered
         self._beside: tuple[Service, ...] = ()
         self._main: asyncio.Task[None] | None = None
+        self._leaving = False  # its own work is done; what is left is to leave the surroundings
+        self._hurried = False  # … and nobody waits for that any more
 
     @property
     def health_port(self) -> int | None:
@@ -81,6 +83,12 @@ class Service(ABC):
         self._stop.set()
         for one in self._beside:
             one.shutdown()
+
+    def _leave_at_once(self) -> None:
+        """Do not wait for surroundings that take their time to be left. Without effect before that."""
+        if self._leaving and self._main is not None and not self._main.done():
+            self._hurried = True
+            self._main.cancel()
 
     async def wait(self) -> None:
         """Wait for the end. Raises what broke it, if something did."""
@@ -153,12 +161,17 @@ class Service(ABC):
             async with self._surroundings():
                 self._ready.set()
                 await self._run()
+                self._leaving = True
         except asyncio.CancelledError:
-            if self._ready.is_set() or not self._stop.is_set():
+            if self._hurried:
+                self._logger.warning(
+                    "The application's lifespan was cut off while it was left", extra={"action": "lifespan_cut_off"}
+                )
+            elif self._ready.is_set() or not self._stop.is_set():
                 raise
         except Exception:
             if self._ready.is_set():  # within another program, nobody may be waiting for it to end
-                self._logger.exception("It broke", extra={"action": "broke"})
+                self._logger.exception("Something failed, and it ends", extra={"action": "broke"})
             raise
         finally:
             await self._health.close()
