@@ -1,5 +1,5 @@
 // Asynqmon as it is released, with the Asynq it names: 0.24.1, the oldest peer that the tests meet.
-module longshore/asynqmon
+module longshore.dev/interop/asynqmon
 
 go 1.24.0
 
