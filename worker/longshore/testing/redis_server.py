@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,9 +21,9 @@ _OWN_PORTS = (12000, 22000)  # a node of a cluster also takes the port 10,000 ab
 
 
 class RedisServer:
-    """Runs ``redis-server`` as a child that dies with its parent, without persistence, on 127.0.0.1.
+    """Runs ``redis-server`` as a child, without persistence, on 127.0.0.1.
 
-    A context manager. ``stop`` and ``start`` may be repeated: the port stays the same, the content does not.
+    On Linux it dies with the thread that started it, so nothing is left of a test run that is killed. A context manager. ``stop`` and ``start`` may be repeated: the port stays the same, the content does not.
     """
 
     def __init__(self, *arguments: str, executable: str = "redis-server") -> None:
@@ -106,7 +107,8 @@ class RedisServer:
         parent = os.getpid()
 
         def die_with_parent() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if sys.platform == "linux":
+                libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # the parent has died in between
                 os._exit(1)
 
