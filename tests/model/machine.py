@@ -23,10 +23,11 @@ from longshore.broker.groups_base import SetName
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import InvalidData
 from longshore.protocol import codec, keys
-from longshore.protocol.messages import ServerInfo, TaskMessage, WorkerInfo
+from longshore.protocol.messages import TaskMessage
 from longshore.protocol.states import TaskState
 from longshore.testing import new_message, read_keyspace
 from model.model import Model
+from model.processes import Processes
 
 T = TypeVar("T")
 
@@ -46,7 +47,6 @@ several_ids = st.lists(ids, min_size=1, max_size=3, unique=True)
 groups = st.sampled_from(_GROUPS)
 payloads = st.sampled_from(_PAYLOADS)
 spans = st.sampled_from((1, 30, 120, 3600)).map(lambda seconds: seconds * _SECOND)
-server_ids = st.sampled_from(("s1", "s2"))
 kinds = st.sampled_from((Done, Complete, Retry, Archive, Requeue))
 outcomes = st.lists(st.tuples(ids, kinds), min_size=1, max_size=3, unique_by=lambda pair: pair[0])
 states = st.sampled_from([state for state in TaskState if state is not TaskState.ACTIVE])
@@ -68,6 +68,10 @@ _SHARES = {
     "delete_expired_completed": 2,
     "publish_server": 1,
     "clear_server": 1,
+    "publish_scheduler": 1,
+    "clear_scheduler": 1,
+    "record_enqueue_events": 1,
+    "look_at_processes": 1,
     "list_groups": 2,
     "take": 8,
     "read_again": 1,
@@ -107,7 +111,7 @@ def new_tasks(draw: st.DrawFn) -> tuple[TaskMessage, timedelta | None]:
     return message, draw(st.none() | spans)
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Processes, RuleBasedStateMachine):
     """One run of it is one example of hypothesis'. Operations draw their arguments knowing how things stand."""
 
     url: str  # of the Redis that is its alone; set by the test
@@ -125,7 +129,7 @@ class Machine(RuleBasedStateMachine):
         self.model = Model(_QUEUES)
         self.sets: list[SetName] = []  # that were ever made
         self.read: dict[SetName, tuple[TaskMessage, ...]] = {}  # what an aggregator saw in them, maybe long ago
-        self.servers: dict[str, Any] = {}
+        self.processes: dict[str, Any] = {}
 
     def teardown(self) -> None:
         self.run(self.broker.aclose())
@@ -149,7 +153,7 @@ class Machine(RuleBasedStateMachine):
         """Compare an answer, and everything that lies in Redis."""
         assert real == expected
         self.model.check()
-        assert read_keyspace(self.client) == self.model.keyspace() | self.servers
+        assert read_keyspace(self.client) == self.model.keyspace() | self.processes
 
     @rule(data=st.data())
     def something_happens(self, data: st.DataObject) -> None:
@@ -297,59 +301,6 @@ class Machine(RuleBasedStateMachine):
         self.same(
             self.run(self.broker.delete_expired_completed(queue, now=self.now, limit=100)),
             self.model.delete_expired_completed(queue, self.now),
-        )
-
-    def publish_server(self, draw: Draw) -> None:
-        server_id, running = draw(server_ids), draw(several_ids | st.just([]))
-        info = self.server(server_id, len(running))
-        workers = [self.worker(server_id, task_id) for task_id in running]
-        self.run(self.broker.publish_server(info, workers, now=self.now))
-        server, of_workers = keys.server("host", 1, server_id), keys.workers("host", 1, server_id)
-        expires_at = float(codec.unix_seconds(self.now) + 10)
-        for zset, key in ((keys.SERVERS, server), (keys.WORKERS, of_workers)):
-            self.servers[zset] = self.servers.get(zset, {}) | {key.encode(): expires_at}
-        self.servers[server] = codec.encode_server(info)
-        self.servers[of_workers] = {worker.task_id.encode(): codec.encode_worker(worker) for worker in workers}
-        self.servers = {key: value for key, value in self.servers.items() if value}
-        # Redis would delete them by its own clock, which may be far ahead of the machine's on a slow day
-        for key in (server, of_workers):
-            self.client.persist(key)
-        self.same(None, None)
-
-    def clear_server(self, draw: Draw) -> None:
-        server_id = draw(server_ids)
-        self.run(self.broker.clear_server(self.server(server_id, 0)))
-        server, of_workers = keys.server("host", 1, server_id), keys.workers("host", 1, server_id)
-        for zset, key in ((keys.SERVERS, server), (keys.WORKERS, of_workers)):
-            self.servers.get(zset, {}).pop(key.encode(), None)
-            self.servers.pop(key, None)
-        self.servers = {key: value for key, value in self.servers.items() if value}
-        self.same(None, None)
-
-    def server(self, server_id: str, active: int) -> ServerInfo:
-        return ServerInfo(
-            host="host",
-            pid=1,
-            server_id=server_id,
-            concurrency=10,
-            queues={"a": 1},
-            strict_priority=False,
-            status="active",
-            started_at=self.now,
-            active_workers=active,
-        )
-
-    def worker(self, server_id: str, task_id: str) -> WorkerInfo:
-        return WorkerInfo(
-            host="host",
-            pid=1,
-            server_id=server_id,
-            task_id=task_id,
-            task_type="t",
-            payload=b"",
-            queue="a",
-            started_at=self.now,
-            deadline=self.now + _LEASE,
         )
 
     # -- aggregators -------------------------------------------------------------------------------------------------
