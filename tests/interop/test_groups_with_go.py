@@ -140,6 +140,7 @@ async def test_a_set_that_we_left_is_given_back_by_a_go_server(
     assert not redis_client.exists(_GROUP_KEY)
     go_peer.operate(port, {"op": "reclaim groups", "queue": "default", "now_ns": time.time_ns()})
     assert {one.decode() for one in redis_client.zrange(_GROUP_KEY, 0, -1)} == set(ids)
+    assert not redis_client.exists(keys.groups("default"))  # the limit: nobody finds it before another task joins
     assert not redis_client.exists(_SETS)
 
 
