@@ -93,6 +93,34 @@ async def test_what_shall_end_before_its_first_step_is_not_begun_and_keeps_no_sl
     runner.close()
 
 
+@pytest.mark.parametrize("heard", ["while it was taken", "when it had arrived"])
+async def test_a_cancellation_between_taking_a_task_and_beginning_it_ends_it_and_no_later_one(
+    app: App, runner: Runner, verdicts: Verdicts, heard: str
+) -> None:
+    begun: list[int] = []
+
+    @app.task("n")
+    async def coroutine() -> None:
+        begun.append(1)
+
+    runner.taking = True
+    if heard == "while it was taken":
+        runner.cancel("a")
+    runner.taking = False
+    runner.arrive(1)
+    if heard == "when it had arrived":
+        runner.cancel("a")
+    runner.begin(leased("a"), now=utc_now())
+    runner.arrived()
+    await asyncio.wait_for(runner.wait_until_idle(), 20)
+    assert (begun, verdicts.told[-1][1]) == ([], Interruption.CANCELLED)
+
+    runner.begin(leased("a"), now=utc_now())
+    await asyncio.wait_for(runner.wait_until_idle(), 20)
+    assert (begun, verdicts.told[-1][1]) == ([1], None)
+    runner.close()
+
+
 async def test_a_handler_is_judged_once_whatever_interrupts_it_meanwhile(
     app: App, runner: Runner, verdicts: Verdicts
 ) -> None:

@@ -100,12 +100,10 @@ class Judge:
             self._fail(attempt, _whatever(cancelled, error))
         elif error is not None:
             self._fail(attempt, error)
-        elif attempt.message.retention is None:
-            # nearly every attempt: what ``decide`` says of it, for a quarter of the time
-            self._acknowledger.submit(attempt, Done(message=attempt.message))
         else:
+            kept = None if attempt.message.retention is None else _encoded(attempt, result)
             decision = decide(attempt.message, None, now=self._clock(), jitter=0)
-            self._acknowledger.submit(attempt, outcome_for(decision, result=_encoded(attempt, result)))
+            self._acknowledger.submit(attempt, outcome_for(decision, result=kept))
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
         message, now, chance = attempt.message, self._clock(), self._random.random()

@@ -73,6 +73,8 @@ class Processor:
         self._failures = 0
         self._limiter = limiter
         self._line_was_last = False
+        self._loop = asyncio.get_running_loop()
+        self._arrived: list[tuple[str, Dequeued]] = []  # taken, and not yet begun
         by_priority = strict_order(queues)
         self._watches = {
             queue: QueueWatch(
@@ -117,7 +119,7 @@ class Processor:
         # must not make a worker collect them without end.
         if len(self._in_flight) - running > self._concurrency * _UNACKNOWLEDGED:
             return 0
-        return self._concurrency - running
+        return self._concurrency - running - self._runner.arriving
 
     def _ready_queues(self) -> list[str]:
         ready = [queue for queue in self._strict or self._queues if self._watches[queue].ready]
@@ -156,13 +158,19 @@ class Processor:
                 self._runner.taking = False
             self._failures = 0
             self._outage.succeeded(f"queue {queue}")
+            full = len(taken.leased) + len(taken.unreadable) >= limit
             if self._limiter is None:
-                self._take_in(queue, taken)
+                self._arrived.append((queue, taken))
+                self._runner.arrive(len(taken.leased))
+                if full and self._free > 0:  # more is asked for before these are begun: Redis looks for it meanwhile
+                    self._loop.call_soon(self._take_in)
+                else:
+                    self._take_in()
             else:
                 self._tell_unreadable(queue, taken)
                 await self._take_in_within(self._limiter, queue, starts)
-            self._runner.taken()
-            if len(taken.leased) + len(taken.unreadable) >= limit:
+                self._runner.taken()
+            if full:
                 return  # it may have more, so who is next is drawn, or by strict priority begun, anew
             watch.emptied(found=bool(taken.leased), paused=taken.paused, limited_s=limited_s)
 
@@ -232,12 +240,16 @@ class Processor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
-    def _take_in(self, queue: str, taken: Dequeued) -> None:
-        self._tell_unreadable(queue, taken)
+    def _take_in(self) -> None:
+        """Begin what was taken, in order."""
+        arrived, self._arrived = self._arrived, []
         handle = self._runner.give_back if self._stopping.is_set() else self._runner.begin
         now = self._clock()
-        for leased in taken.leased:
-            handle(leased, now=now)
+        for queue, taken in arrived:
+            self._tell_unreadable(queue, taken)
+            for leased in taken.leased:
+                handle(leased, now=now)
+        self._runner.arrived()
 
     def _tell_unreadable(self, queue: str, taken: Dequeued) -> None:
         for unreadable in taken.unreadable:

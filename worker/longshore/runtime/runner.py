@@ -31,6 +31,8 @@ _HELD_UP_S = 0.1  # handlers that await give the loop back within milliseconds
 _KILLED_S = 1.0  # for what is around a handler whose process was killed, such as middleware
 _BREATH_S = 0.01  # for a few round trips; a single turn of the loop is not enough for one
 
+_Early = tuple[str, str | None, Interruption]  # id, queue or any, and why
+
 
 class Runner:
     """The attempts under way. Every method is for the event loop's thread."""
@@ -62,7 +64,9 @@ class Runner:
         self._calls: dict[Attempt, Call] = {}  # the attempts whose handlers run in processes
         self._running: set[Attempt] = set()
         self.taking = False  # tasks are on their way here: a cancellation may mean one of them
-        self._early: list[tuple[str, str | None, Interruption]] = []  # cancellations that met no attempt meanwhile
+        self.arriving = 0  # tasks that are here and about to be begun
+        self._early: list[_Early] = []  # cancellations that met no attempt meanwhile
+        self._earlier: list[_Early] = []  # those of them that may mean a task that is arriving
         self._begun = 0  # handlers whose code has begun, ever
         self._deadlines = Deadlines(self._running, on_over=self._time_is_up, clock=clock, loop=self._loop)
         self._idle = asyncio.Event()
@@ -101,7 +105,7 @@ class Runner:
         run = self._run_after(after_s, attempt, handler) if after_s else self._run(attempt, handler, monotonic())
         attempt.task = self._loop.create_task(run)
         self._deadlines.watch()
-        if self._early:
+        if self._earlier or self._early:
             self._cancel_early(attempt)
 
     def give_back(self, leased: Leased, *, now: datetime) -> None:
@@ -243,6 +247,19 @@ class Runner:
             self._cancel(attempt, why)
         if not attempts and self.taking:
             self._early.append((task_id, queue, why))
+        if not attempts and self.arriving:
+            self._earlier.append((task_id, queue, why))
+
+    def arrive(self, count: int) -> None:
+        """What was on its way is here, so many tasks; ``arrived`` follows when they have been begun."""
+        self.arriving += count
+        self._earlier += self._early
+        self._early.clear()
+
+    def arrived(self) -> None:
+        """What was arriving has been begun."""
+        self.arriving = 0
+        self._earlier.clear()
 
     def taken(self) -> None:
         """What was on its way has been begun."""
@@ -250,7 +267,7 @@ class Runner:
 
     def _cancel_early(self, attempt: Attempt) -> None:
         message = attempt.message
-        for task_id, queue, why in self._early:
+        for task_id, queue, why in [*self._earlier, *self._early]:
             if task_id == message.id and queue in (None, message.queue):
                 self._cancel(attempt, why)
 
