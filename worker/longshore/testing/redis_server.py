@@ -23,8 +23,8 @@ _OWN_PORTS = (12000, 22000)  # a node of a cluster also takes the port 10,000 ab
 class RedisServer:
     """Runs ``redis-server`` as a child, without persistence, on 127.0.0.1.
 
-    On Linux it dies with the thread that started it, so nothing is left of a test run that is killed. A context manager.
-    ``stop`` and ``start`` may be repeated: the port stays the same, the content does not.
+    On Linux it dies with the thread that started it, so nothing is left of a test run that is killed. A context
+    manager. ``stop`` and ``start`` may be repeated: the port stays the same, the content does not.
     """
 
     def __init__(self, *arguments: str, executable: str = "redis-server") -> None:
