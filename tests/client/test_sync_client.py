@@ -29,6 +29,7 @@ from longshore import (
     TaskFailed,
     TaskInfo,
     TaskNotFound,
+    UsageError,
 )
 from longshore.protocol import keys
 from longshore.testing import RedisServer
@@ -82,6 +83,15 @@ def test_defaults_and_middleware_hold(redis_url: str) -> None:
     with SyncClient(redis_url, defaults=lambda task_type: {"queue": "mail"}, middleware=[stamp]) as client:
         info = client.enqueue("t")
     assert (info.queue, info.message.headers) == ("mail", {"a": "1"})
+
+
+def test_its_own_middleware_cannot_use_it_rather_than_wait_for_itself(redis_url: str) -> None:
+    async def twice(task: Task, call_next: EnqueueNext) -> TaskInfo:
+        client.enqueue("another")
+        return await call_next(task)
+
+    with SyncClient(redis_url, middleware=[twice]) as client, pytest.raises(UsageError, match="use a Client there"):
+        client.enqueue("t")
 
 
 def test_threads_share_it(client: SyncClient, redis_client: redis.Redis) -> None:

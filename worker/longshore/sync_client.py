@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from longshore.broker.base import RedisSettings
 from longshore.client import DEFAULT_RETRY_FOR, Client, TaskDefaults
-from longshore.errors import BrokerUnavailable
+from longshore.errors import BrokerUnavailable, UsageError
 from longshore.producer.middleware import EnqueueMiddleware
 from longshore.producer.preparation import Enqueued, TaskLike, several
 from longshore.producer.results import TaskResult
@@ -149,6 +149,9 @@ class _Home:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Let the loop carry it out, and wait for it. A caller that is interrupted cancels it."""
+        if threading.current_thread() is self._thread:  # it would wait for itself, for ever
+            coroutine.close()
+            raise UsageError("a SyncClient cannot be used by its own middleware; use a Client there")
         with self._gate:
             if self._closed:
                 coroutine.close()

@@ -28,20 +28,10 @@ elseif state == "archived" then
   return -1
 elseif state == "active" then
   return -2
-elseif state == "pending" then
-  if redis.call("LREM", ARGV[2] .. state, 1, ARGV[1]) == 0 then
-    return -3
-  end
-elseif state == "aggregating" then
-  local key = ARGV[2] .. "g:" .. (group or "")
-  if redis.call("ZREM", key, ARGV[1]) == 0 then
-    return -4
-  end
-  if redis.call("ZCARD", key) == 0 then
-    redis.call("SREM", KEYS[3], group)
-  end
-elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
-  return -3
+end
+local left = leave_waiting(ARGV[1], state, group, ARGV[2], KEYS[3])
+if left ~= 1 then
+  return left
 end
 redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
 redis.call("HSET", KEYS[1], "state", "archived")

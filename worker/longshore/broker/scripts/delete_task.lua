@@ -18,20 +18,10 @@ if not state then
   return 0
 elseif state == "active" then
   return -1
-elseif state == "pending" then
-  if redis.call("LREM", ARGV[2] .. state, 0, ARGV[1]) == 0 then
-    return -3
-  end
-elseif state == "aggregating" then
-  local key = ARGV[2] .. "g:" .. (group or "")
-  if redis.call("ZREM", key, ARGV[1]) == 0 then
-    return -4
-  end
-  if redis.call("ZCARD", key) == 0 then
-    redis.call("SREM", KEYS[2], group)
-  end
-elseif redis.call("ZREM", ARGV[2] .. state, ARGV[1]) == 0 then
-  return -3
+end
+local left = leave_waiting(ARGV[1], state, group, ARGV[2], KEYS[2])
+if left ~= 1 then
+  return left
 end
 local lock = lock_of(ARGV[2], fields[3], fields[4])
 if lock and redis.pcall("GET", lock) == ARGV[1] then
