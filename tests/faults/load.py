@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import redis
 
@@ -76,7 +77,7 @@ class Load:
         """One task of any kind."""
         chance = self._random.random()
         queue = self._random.choice([*QUEUES])
-        options: dict[str, object] = {"task_id": task_id, "queue": queue, "retention": 3600}
+        options: dict[str, Any] = {"retention": 3600}
         promise = Promise(id=task_id, queue=queue)
         kind = "work"
         if chance < 0.15:
@@ -96,13 +97,17 @@ class Load:
             options["group"] = group = self._random.choice("gh")
             promise = Promise(id=task_id, queue=queue, group=group, kept=False)
         payload: object = None if kind == "plain" else promise.failures
-        self.promises[task_id] = promise
+        await self.enqueue_as(promise, kind, payload, **options)
+
+    async def enqueue_as(self, promise: Promise, kind: str, payload: object, **options: Any) -> None:
+        """The task of that promise."""
+        self.promises[promise.id] = promise
         try:
-            await self._client.enqueue(kind, payload, **options)  # type: ignore[arg-type]
+            await self._client.enqueue(kind, payload, task_id=promise.id, queue=promise.queue, **options)
         except BrokerUnavailable:
             self.refused += 1
         else:
-            self.acknowledged.add(task_id)
+            self.acknowledged.add(promise.id)
 
 
 async def settled(port: int, *, patience_s: float = _PATIENCE_S) -> None:
@@ -116,14 +121,15 @@ async def settled(port: int, *, patience_s: float = _PATIENCE_S) -> None:
 
 def _left(client: redis.Redis) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    with client.pipeline() as pipe:
-        for queue in QUEUES:
-            pipe.llen(keys.pending(queue)).llen(keys.active(queue)).zcard(keys.scheduled(queue))
-            pipe.zcard(keys.retry(queue)).scard(keys.groups(queue)).zcard(keys.aggregation_sets(queue))
-        for number, size in enumerate(pipe.execute()):
-            name = ("pending", "active", "scheduled", "retry", "groups", "aggregation_sets")[number % 6]
-            if size:
-                sizes[f"{[*QUEUES][number // 6]}:{name}"] = size
+    for _ in range(2):  # twice: a full Redis refuses MULTI, and between two commands a task may pass by
+        with client.pipeline(transaction=False) as pipe:
+            for queue in QUEUES:
+                pipe.llen(keys.pending(queue)).llen(keys.active(queue)).zcard(keys.scheduled(queue))
+                pipe.zcard(keys.retry(queue)).scard(keys.groups(queue)).zcard(keys.aggregation_sets(queue))
+            for number, size in enumerate(pipe.execute()):
+                name = ("pending", "active", "scheduled", "retry", "groups", "aggregation_sets")[number % 6]
+                if size:
+                    sizes[f"{[*QUEUES][number // 6]}:{name}"] = size
     return sizes
 
 

@@ -15,7 +15,7 @@ import redis
 
 from faults.conftest import Conclude
 from faults.journal import Journal
-from faults.load import Load, progress, settled
+from faults.load import Load, Promise, progress, settled
 from faults.work import TIMEOUT, server
 from longshore import BrokerUnavailable, Client, RedisSettings
 from longshore.testing import RedisServer
@@ -62,6 +62,23 @@ async def test_a_redis_that_is_full_refuses_and_loses_nothing(
                 plain.config_set("maxmemory", 0)
                 await progress(load, journal, 20)
     conclude(own_redis.port, load)
+
+
+async def test_a_redis_that_is_full_takes_the_ends_of_attempts_and_keeps_leases(
+    own_redis: RedisServer, random: Random, journal: Journal, conclude: Conclude
+) -> None:
+    """What waits is run, which makes room, and what runs for longer than a lease is not taken for lost."""
+    async with Client(own_redis.url) as client:
+        load = Load(client, random)
+        for task_id in "abc":
+            await load.enqueue_as(Promise(id=task_id, queue="default"), "work", 0, retention=3600)
+    with redis.Redis(port=own_redis.port) as plain:
+        plain.config_set("maxmemory", 1)
+        async with server(own_redis.url, journal, busy_s=6):
+            await settled(own_redis.port)
+        plain.config_set("maxmemory", 0)
+    story = conclude(own_redis.port, load)
+    assert (story.actions["task_recovered"], story.actions["lease_lost"]) == (0, 0)
 
 
 async def test_a_master_that_becomes_a_replica_for_a_while_refuses_and_loses_nothing(

@@ -34,6 +34,7 @@ from longshore.broker.reading import read_message, text
 from longshore.broker.scripts import (
     DELETE_EXPIRED_COMPLETED,
     DEQUEUE,
+    EXTEND_LEASES,
     FORWARD,
     LEASE_EXPIRED,
     PUBLISH_SCHEDULER,
@@ -184,9 +185,10 @@ class RedisBroker:
     async def extend_leases(self, queue: str, task_ids: Sequence[str], *, now: datetime, lease: timedelta) -> None:
         if not task_ids:
             return
-        expires_at_s = codec.unix_seconds(now + lease)
-        scores = [value for task_id in task_ids for value in (expires_at_s, task_id)]
-        await self.connection.run([("ZADD", keys.lease(queue), "XX", *scores)])
+        ends_at_s = codec.unix_seconds(now + lease)
+        for start in range(0, len(task_ids), MOST_AT_ONCE):
+            some = task_ids[start : start + MOST_AT_ONCE]
+            await self.connection.call(EXTEND_LEASES, [keys.lease(queue)], [ends_at_s, *some])
 
     async def write_result(self, queue: str, task_id: str, result: bytes) -> bool:
         return bool(await self.connection.call(WRITE_RESULT, [keys.task(queue, task_id)], [result]))

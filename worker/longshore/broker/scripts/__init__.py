@@ -45,6 +45,7 @@ COMPLETE = _load("complete", "list zset zset string string", "leave_active", "co
 RETRY = _load("retry", "list zset zset string string string string", "leave_active", "count")
 ARCHIVE = _load("archive", "list zset zset string string string string", "leave_active", "count", "trim_archive")
 REQUEUE = _load("requeue", "list zset list", "leave_active")
+EXTEND_LEASES = _load("extend_leases", "zset")
 WRITE_RESULT = _load("write_result", "hash")
 WRITE_PROGRESS = _load("write_progress", "hash hash")
 
