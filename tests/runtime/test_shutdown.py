@@ -283,6 +283,25 @@ async def test_a_block_that_is_cancelled_twice_ends_at_once_and_leaves_nothing_r
     assert containers(redis_client, task_id) == {"pending"}
 
 
+async def test_a_block_that_is_cancelled_at_any_turn_of_the_loop_leaves_nothing_running(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    async def block() -> None:
+        async with Server(App(), redis=redis_url, shutdown_timeout=0, timing=QUICK, health_address=("127.0.0.1", 0)):
+            await asyncio.Event().wait()
+
+    for turns in range(30):
+        running = asyncio.create_task(block())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(running, 30)
+        names = [task.get_name() for task in asyncio.all_tasks()]
+        assert "longshore-server" not in names, f"after {turns} turns"
+    assert redis_client.keys("asynq:servers*") == []
+
+
 async def test_a_server_runs_once(redis_url: str) -> None:
     async with serving(App(), redis_url) as server:
         pass

@@ -48,8 +48,15 @@ class HealthServer:
     async def start(self, host: str, port: int) -> None:
         """Listen. ``host`` "" is every interface. Raises InvalidOption when the address cannot be used."""
         try:
-            self._server = await asyncio.start_server(self._serve, host or None, port, limit=8192)
+            self._server = await asyncio.start_server(
+                self._serve, host or None, port, limit=8192, start_serving=False
+            )  # not before it is known here: a cancellation would leave it listening
+            await self._server.start_serving()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         except OSError as error:
+            await self.close()
             raise InvalidOption(
                 "health address", f"cannot listen on {host}:{port}: {error.strerror or error}"
             ) from error

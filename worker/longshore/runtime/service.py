@@ -69,12 +69,17 @@ class Service(ABC):
         waiting = [asyncio.ensure_future(event.wait()) for event in (self._ready, self._stop)]
         try:
             await asyncio.wait([main, *waiting], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if self._ready.is_set():  # it has begun, and whoever cancels the start does not get to end it
+                await self.__aexit__(None, None, None)
+            raise
         finally:
             for waiter in waiting:
                 waiter.cancel()
             if not self._ready.is_set():  # told to stop, or given up, before it has begun
                 main.cancel()
                 await asyncio.wait([main])
+                await self._health.close()  # main may not have had its first turn
         if not self._ready.is_set():
             await main
 
