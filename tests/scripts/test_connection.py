@@ -95,6 +95,18 @@ def test_a_url_that_cannot_be_read_is_refused_at_once_without_repeating_it(url: 
         shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
 
 
+def test_settings_do_not_show_their_passwords() -> None:
+    settings = RedisSettings(url="redis://ada:hidden@h", username="ada", password="hidden", sentinel_password="hidden")
+    assert "hidden" not in repr(settings)
+    assert "ada" in repr(settings)
+
+
+def test_a_time_limit_is_a_timedelta_of_more_than_zero() -> None:
+    for wrong, problem in ((5, "must be a timedelta, not int"), (timedelta(), "must be more than zero")):
+        with pytest.raises(InvalidOption, match=f"redis timeout: {problem}"):
+            RedisBroker.connect(RedisSettings(timeout=wrong))  # type: ignore[arg-type]
+
+
 async def test_a_unix_socket_is_spoken_to(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with RedisServer("--unixsocket", str(path)):

@@ -9,7 +9,7 @@ in time; whether the write happened is then unknown, and repeating is safe: a tr
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -290,12 +290,12 @@ class RedisSettings:
     """Where and how to connect. One way to construct: :meth:`longshore.broker.redis_broker.RedisBroker.connect`."""
 
     # redis:// or unix://; redis-sentinel:// and redis-cluster:// with several hosts; rediss…:// for TLS.
-    # User and password allowed. docs/redis.md has every form.
-    url: str = "redis://127.0.0.1:6379/0"
+    # User and password allowed, hence in no repr. docs/redis.md has every form.
+    url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     username: str | None = None  # overrides the URL's
-    password: str | None = None  # overrides the URL's
+    password: str | None = field(default=None, repr=False)  # overrides the URL's
     sentinel_username: str | None = None  # of the sentinels, who have their own; overrides the URL's query
-    sentinel_password: str | None = None  # overrides the URL's query
+    sentinel_password: str | None = field(default=None, repr=False)  # overrides the URL's query
     timeout: timedelta = timedelta(seconds=5)  # to connect, and for any one command
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from longshore.broker.base import RedisSettings
 from longshore.broker.cluster import ClusterConnection
 from longshore.broker.connection import RedisConnection
@@ -14,7 +16,9 @@ from longshore.errors import InvalidOption
 def open_redis(settings: RedisSettings) -> RedisConnection:
     """A connection for those settings. Nothing is sent yet. Raises InvalidOption when they cannot be used."""
     target = redis_target(settings)
-    if settings.timeout.total_seconds() <= 0:
+    if not isinstance(settings.timeout, timedelta):
+        raise InvalidOption("redis timeout", f"must be a timedelta, not {type(settings.timeout).__name__}")
+    if settings.timeout <= timedelta():
         raise InvalidOption("redis timeout", "must be more than zero")
     match target.topology:
         case Topology.ONE:
