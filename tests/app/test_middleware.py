@@ -54,6 +54,8 @@ def test_what_is_no_async_function_is_refused(wrong: Any) -> None:
         App().middleware(wrong)
     with pytest.raises(InvalidOption, match="middleware: "):
         App().task("a", middleware=[wrong])
+    with pytest.raises(InvalidOption, match="middleware: "):
+        App(middleware=wrong)
 
 
 async def run(app: App, url: str, client: redis.Redis, kind: str, payload: Any = None, **options: Any) -> str:

@@ -15,7 +15,7 @@ from longshore.defaults import DefaultOptions, checked_defaults
 from longshore.errors import HandlerNotFound, InvalidOption
 from longshore.group_aggregator import Aggregate, aggregator_for
 from longshore.handler import FROM_ANNOTATION, handler_for
-from longshore.middleware import Middleware, checked_middleware
+from longshore.middleware import Middleware, checked_chain, checked_middleware
 from longshore.periodic_task import EntryProvider, PeriodicOptions, PeriodicTask
 from longshore.policy.failure_policy import (
     ErrorCallback,
@@ -71,7 +71,7 @@ class App(Registry):
     ) -> None:
         super().__init__(
             failure_policy=checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure),
-            middleware=[checked_middleware(one) for one in middleware],
+            middleware=checked_chain(middleware),
         )
         self._provider: EntryProvider | None = None
         self._lifespan = None if lifespan is None else checked_lifespan(lifespan)
@@ -110,10 +110,12 @@ class App(Registry):
         Raises InvalidOption for a blank or repeated pattern, for a signature that no task can be given to, and for an
         option that cannot be used.
         """
+        if not isinstance(pattern, str):
+            raise InvalidOption("pattern", f"is {pattern!r}; give the task type, as in @app.task('email:welcome')")
         checked = checked_defaults(defaults)
         policy = checked_policy(retry=retry, retry_delay=retry_delay, is_failure=is_failure)
         limit = Limit.of(rate_limit=rate_limit, max_concurrency=max_concurrency)
-        around = tuple(checked_middleware(one) for one in middleware)
+        around = checked_chain(middleware)
 
         def register(function: F) -> F:
             self._add(
@@ -186,8 +188,8 @@ class App(Registry):
         limit = Limit.of(rate_limit=rate_limit, max_concurrency=max_concurrency)
         if limit is None:
             raise InvalidOption("limit_queue", "give a rate_limit, a max_concurrency, or both")
-        if not queue.strip():
-            raise InvalidOption("limit_queue", "the queue's name is blank")
+        if not isinstance(queue, str) or not queue.strip():
+            raise InvalidOption("limit_queue", f"{queue!r} is not the name of a queue")
         if queue in self._queue_limits:
             raise InvalidOption("limit_queue", f"queue {queue!r} has a limit already")
         self._queue_limits[queue] = limit
@@ -229,6 +231,10 @@ class App(Registry):
         groups they name. Raises InvalidOption when a pattern is handled already, or the other application has a
         lifespan: only one that is served has.
         """
+        if not isinstance(app, App):
+            raise InvalidOption("app", f"{app!r} is not an App")
+        if not isinstance(prefix, str):
+            raise InvalidOption("prefix", f"is {prefix!r}; give the beginning of task types, such as 'email:'")
         if app is self or self in app._within():
             raise InvalidOption("app", "an application cannot include itself")
         if app._lifespan is not None:

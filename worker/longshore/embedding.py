@@ -43,7 +43,7 @@ def lifespan(
 
     Raises InvalidOption for a name that is not one; what the Server raises comes up when the service starts.
     """
-    if not name.isidentifier():
+    if not isinstance(name, str) or not name.isidentifier():
         raise InvalidOption("name", f"is {name!r}; it becomes an attribute of request.state")
 
     @asynccontextmanager

@@ -206,7 +206,10 @@ class RetryLater(HandlerSignal):
     ) -> None:
         """``after``: timedelta or seconds; None: Asynq's default delay. ``counts``: see RetryDecision.retry."""
         super().__init__(message)
-        self.after = after if after is None or isinstance(after, timedelta) else timedelta(seconds=after)
+        try:
+            self.after = after if after is None or isinstance(after, timedelta) else timedelta(seconds=after)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidOption("after", f"is {after!r}; give a timedelta or seconds") from error
         self.counts = counts
 
 

@@ -48,6 +48,13 @@ def checked_middleware(middleware: M, *, name: str = "middleware", takes: str = 
     raise InvalidOption(name, f"{middleware!r} is not an async function of ({takes})")
 
 
+def checked_chain(middleware: Any) -> tuple[Middleware, ...]:
+    """Several, the first outermost. Raises InvalidOption for what is no sequence, and for each that is none."""
+    if not isinstance(middleware, Sequence) or isinstance(middleware, str):
+        raise InvalidOption("middleware", f"is {middleware!r}; give a list of them")
+    return tuple(checked_middleware(one) for one in middleware)
+
+
 def compose(middleware: Sequence[Middleware]) -> Middleware | None:
     """One middleware that is all of them, the first outermost; None when there are none."""
     if not middleware:

@@ -8,6 +8,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Self
 
+from longshore.task import duration_of
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedAttempt:
@@ -46,11 +48,10 @@ class RetryDecision:
         """Attempt it again ``after`` so long (timedelta or seconds; None: Asynq's default delay).
 
         An attempt that counts uses up a retry; with none left the task is archived instead. One that does not count
-        (``counts=False``) is repeated however often it happens.
+        (``counts=False``) is repeated however often it happens. Raises InvalidOption for a wait that is none.
         """
-        if after is not None and not isinstance(after, timedelta):
-            after = timedelta(seconds=after)
-        return cls(action=RetryAction.RETRY, after=after, counts=counts, reason=reason)
+        wait = None if after is None else duration_of("after", after)
+        return cls(action=RetryAction.RETRY, after=wait, counts=counts, reason=reason)
 
     @classmethod
     def archive(cls, *, reason: str = "") -> Self:

@@ -43,6 +43,8 @@ class RateLimit:
         for name, value, most in (("count", self.count, _MOST), ("burst", self.burst, self.count)):
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise InvalidOption("rate_limit", f"its {name} is {value!r}; give a whole number from 1 to {most}")
+        if not isinstance(self.per, timedelta):
+            raise InvalidOption("rate_limit", f"its period is {self.per!r}; give a timedelta")
         if not timedelta(0) < self.per <= _LONGEST:
             raise InvalidOption("rate_limit", f"its period is {self.per}; give more than none and 366 days at most")
         if self.count > _MOST_A_SECOND * self.per.total_seconds():
