@@ -299,7 +299,7 @@ def test_limits_are_checked_where_they_are_declared() -> None:
     app.limit_queue("a", rate_limit="1/s")
     with pytest.raises(InvalidOption, match="already"):
         app.limit_queue("a", max_concurrency=3)
-    with pytest.raises(InvalidOption, match="blank"):
+    with pytest.raises(InvalidOption, match="not the name of a queue"):
         app.limit_queue(" ", max_concurrency=3)
 
 
