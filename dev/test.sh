@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check. Much of it waits, so what is independent runs at once: beside lint and the unit tests, the cluster's
-# programs and the image are made, which takes minutes on a new machine; beside the tests on control planes, those on
-# the node run. What this machine cannot run (no root, no Go) is skipped with one line, and with CI=true is a failure.
+# programs and the image are made, which takes minutes on a new machine; beside the tests on other kinds of Redis and on
+# control planes, those on the node run. What this machine cannot run (no root, no Go) is skipped with one line, and with CI=true is a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=dev
@@ -63,9 +63,9 @@ can node test-node && with_node=1
 [[ ${with_node:-} ]] && start cluster-image
 step lint
 step test-unit
-step test-redis
 [[ ${with_cluster:-} ]] && finish cluster-build
 [[ ${with_node:-} ]] && start test-node # waits for the image by itself
+step test-redis
 [[ ${with_cluster:-} ]] && step test-cluster
 if [[ ${with_node:-} ]]; then
     finish cluster-image
