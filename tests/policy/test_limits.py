@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longshore.errors import InvalidOption
-from longshore.policy.limits import Limit, RateLimit, next_start
+from longshore.policy.limits import Limit, RateLimit
+from policy.rate_reference import next_start
 
 RATES = st.builds(
     lambda count, per_ms, burst: RateLimit(count=count, per=timedelta(milliseconds=per_ms), burst=min(burst, count)),

@@ -17,10 +17,11 @@ from longshore.broker.base import Done, Leased, Requeue
 from longshore.broker.permits_base import Admission, Asker, Permitted, Taken
 from longshore.broker.redis_broker import RedisBroker
 from longshore.errors import WrongType
-from longshore.policy.limits import Limit, RateLimit, next_start
+from longshore.policy.limits import Limit, RateLimit
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import TaskMessage
 from longshore.testing import new_message, queue_content, read_keyspace, seed_keyspace
+from policy.rate_reference import next_start
 
 QUEUE = "default"
 ONE_AT_ONCE = Limit(max_concurrency=1)

@@ -1,6 +1,6 @@
-"""What a limit allows: rates as people write them, and their arithmetic (GCRA, the generic cell rate algorithm).
+"""What a limit allows: rates as people write them, and their terms for GCRA, the generic cell rate algorithm.
 
-The arithmetic here is the reference; ``broker/scripts/permits.lua`` does the same in Redis, by Redis' clock.
+The algorithm runs in Redis, by Redis' clock: ``broker/scripts/fragments/permits.lua``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 
 from longshore.errors import InvalidOption
 
@@ -106,16 +105,3 @@ class Limit:
         if self.max_concurrency is not None:
             parts.append(f"{self.max_concurrency} at once")
         return ", ".join(parts)
-
-
-class Start(NamedTuple):
-    """A start that a rate allows, and the state after it. Microseconds of one clock."""
-
-    at_us: int  # not before now; the task may begin then
-    pace_us: int  # when the next one would be due in an even spread: the limit's whole state
-
-
-def next_start(rate: RateLimit, *, pace_us: int, now_us: int) -> Start:
-    """When the next task may start. ``pace_us``: of the start before; 0 at first."""
-    at_us = max(now_us, pace_us - rate.tolerance_us)
-    return Start(at_us=at_us, pace_us=max(pace_us, at_us) + rate.step_us)
