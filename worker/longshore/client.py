@@ -14,7 +14,7 @@ from typing import Any, Self, TypeAlias, Unpack
 from longshore.broker.base import Broker, NewTask, RedisSettings
 from longshore.broker.creation import portions
 from longshore.broker.limits import MOST_AT_ONCE
-from longshore.broker.redis_broker import RedisBroker
+from longshore.broker.opening import opened
 from longshore.errors import EnqueueError, InvalidOption, TaskNotFound, WrongType
 from longshore.producer.coalescer import Coalescer
 from longshore.producer.delivery import Delivery
@@ -68,13 +68,10 @@ class Client:
         Raises InvalidOption when the URL cannot be read, ``retry_for`` is no duration, or both a Redis and a broker are
         given.
         """
-        if broker is not None and redis is not None:
-            raise InvalidOption("broker", "give either a Redis or a broker, not both")
+        self._broker, self._owns_broker = opened(redis, broker)
         retry_for = duration_of("retry_for", retry_for)
         if retry_for < timedelta():
             raise InvalidOption("retry_for", "must not be negative; 0 means no second try")
-        self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
-        self._owns_broker = broker is None
         self._clock = clock
         self._defaults = defaults
         self._checked_defaults: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}

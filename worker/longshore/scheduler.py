@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from longshore.app import App
 from longshore.broker.base import RedisSettings
+from longshore.broker.opening import opened
 from longshore.broker.periodic import RedisPeriodicStore
 from longshore.broker.periodic_base import PeriodicStore
 from longshore.broker.redis_broker import RedisBroker
@@ -125,8 +126,7 @@ class Scheduler(Service):
 
         Raises InvalidOption for what cannot be used.
         """
-        if broker is not None and redis is not None:
-            raise InvalidOption("broker", "give either a Redis or a broker, not both")
+        self._broker, self._owns_broker = opened(redis, broker)
         if app is not None and provider is None:
             provider = app.entry_provider
         declares = app is not None or provider is not None
@@ -141,8 +141,6 @@ class Scheduler(Service):
         self._timing = timing or SchedulerTiming()
         super().__init__("scheduler", health_address=health_address, stuck=self._timing.stuck)
         self._scope = scope
-        self._owns_broker = broker is None
-        self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
         self._store: PeriodicStore = RedisPeriodicStore(self._broker.connection)
         self._source = entries
         self._declares = declares

@@ -13,7 +13,7 @@ from datetime import timedelta
 from longshore.app import App
 from longshore.app_lifespan import entering
 from longshore.broker.base import Broker, RedisSettings
-from longshore.broker.redis_broker import RedisBroker
+from longshore.broker.opening import opened
 from longshore.errors import BrokerUnavailable, InvalidOption
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, checked_rule
 from longshore.policy.server_options import ServerOptions
@@ -70,8 +70,8 @@ class Server(Service):
         """
         if not isinstance(app, App):
             raise InvalidOption("application", f"is {app!r}, not an App")
-        if broker is not None and redis is not None:
-            raise InvalidOption("broker", "give either a Redis or a broker, not both")
+        self._broker: Broker
+        self._broker, self._owns_broker = opened(redis, broker)
         self._options = ServerOptions.of(
             queues=queues,
             strict_priority=strict_priority,
@@ -83,8 +83,6 @@ class Server(Service):
         self._timing = timing or Timing()
         super().__init__("server", health_address=health_address, stuck=self._timing.stuck)
         self._app = app
-        self._owns_broker = broker is None
-        self._broker: Broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
         self._clock = clock
         self._server_id = str(uuid.uuid4())
         self._abort = asyncio.Event()

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from longshore.broker.base import RedisSettings
+from longshore.broker.opening import opened
 from longshore.broker.redis_broker import RedisBroker
-from longshore.errors import InvalidOption
 
 
 class Connected:
@@ -23,10 +23,7 @@ class Connected:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """``redis``: a URL, or settings; the default is a local Redis. Or a ``broker``, which the caller closes."""
-        if broker is not None and redis is not None:
-            raise InvalidOption("broker", "give either a Redis or a broker, not both")
-        self._broker = broker if broker is not None else RedisBroker.connect(RedisSettings.of(redis))
-        self._owns_broker = broker is None
+        self._broker, self._owns_broker = opened(redis, broker)
         self._redis = self._broker.connection
         self._clock = clock
 
