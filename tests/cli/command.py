@@ -1,11 +1,14 @@
-"""Runs the command line as people do: a process of its own."""
+"""Runs the command line as people do, a process of its own, and waits for what it does."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 WORKER_ROOT = Path(__file__).parents[2] / "worker"
 
@@ -28,3 +31,12 @@ def longshore(*arguments: str, cwd: Path, stdin: bytes = b"", **variables: str) 
         check=False,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until it holds; its value."""
+    give_up_at = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < give_up_at, "the condition did not come true within 30 s"
+        time.sleep(0.02)
+    return value

@@ -8,15 +8,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
-from cli.command import environment, longshore
+from cli.command import environment, longshore, until
 from longshore.protocol import codec, keys
 from longshore.testing import RedisServer
 
@@ -108,14 +107,6 @@ def working(project: Path, *arguments: str, **variables: str) -> Iterator[subpro
     finally:
         process.kill()
         process.communicate()
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    give_up_at = time.monotonic() + 30
-    while not (value := condition()):
-        assert time.monotonic() < give_up_at, "the condition did not come true within 30 s"
-        time.sleep(0.02)
-    return value
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -18,8 +19,20 @@ import redis
 
 from longshore.protocol import keys
 from longshore.protocol.periodic import CatchUp, PeriodicEntry, PeriodicTaskTemplate, encode_entry, entry_id
+from longshore.scheduler import SchedulerTiming
 
 SCOPE = "shop/main"
+
+QUICK = SchedulerTiming(
+    lease=timedelta(seconds=2), renewal=timedelta(milliseconds=500), standby=timedelta(milliseconds=100)
+)
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
+    """Wait until it holds, in an event loop."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # it is Redis that changes, which sets no event
+            await asyncio.sleep(0.02)
 
 
 def new_entry(

@@ -7,7 +7,6 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,10 @@ from longshore import App, CatchUp, InvalidOption, PeriodicTask, Scheduler, Task
 from longshore.protocol import keys
 from longshore.protocol.periodic import decode_entry, entry_id
 from longshore.runtime.entry_provider import EntryPoll
-from longshore.scheduler import SchedulerTiming, application_scope
-from periodic.harness import SchedulerProcess, wait_until
+from longshore.scheduler import application_scope
+from periodic.harness import QUICK, SchedulerProcess, until, wait_until
 
-QUICK = SchedulerTiming(
-    lease=timedelta(seconds=2), renewal=timedelta(milliseconds=500), standby=timedelta(milliseconds=100)
-)
 SCOPE = application_scope("shop")
-
-
-async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # it is Redis that changes, which sets no event
-            await asyncio.sleep(0.02)
 
 
 def stored(client: redis.Redis) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,17 +24,7 @@ from longshore.protocol.messages import SchedulerEntry
 from longshore.protocol.periodic import CatchUp, decode_lease, entry_id, scheduler_entry_id
 from longshore.scheduler import Scheduler, SchedulerTiming
 from longshore.testing import RedisServer
-from periodic.harness import SCOPE, declare, new_entry, record, ticks_enqueued
-
-QUICK = SchedulerTiming(
-    lease=timedelta(seconds=2), renewal=timedelta(milliseconds=500), standby=timedelta(milliseconds=100)
-)
-
-
-async def until(condition: Callable[[], object], *, seconds: float = 30) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  # it is Redis that changes, which sets no event
-            await asyncio.sleep(0.02)
+from periodic.harness import QUICK, SCOPE, declare, new_entry, record, ticks_enqueued, until
 
 
 def holder(client: redis.Redis) -> str | None:
