@@ -14,6 +14,7 @@ from longshore.inspector import Inspector
 from longshore_operator.cluster.client import ApiClient, Manifest
 from longshore_operator.cluster.resources import BROKERS, DEPLOYMENTS, PODS, Resource
 from longshore_operator.errors import ApiForbidden, ObjectConflict, ObjectGone, ObjectInvalid, TemplateRefused
+from longshore_operator.measures import Tally
 from longshore_operator.plan.actions import (
     Action,
     ApplyDeployment,
@@ -51,6 +52,7 @@ class Actions:
         self._written = written
         self._clock = clock
         self._refused: dict[tuple[str, str], _Refusal] = {}  # by namespace and name of the Deployment
+        self.done = Tally()  # by action: what was carried out, or was found to be done
 
     async def carry_out(
         self, owner: Manifest | Mapping[str, Any], actions: Sequence[Action], inspector: Inspector | None
@@ -77,6 +79,7 @@ class Actions:
                     await self._set_deletion_cost(namespace, action)
                 case SetFinalizer():
                     await self._set_finalizer(owner, action)
+            self.done.add(type(action).__name__)
         return complete
 
     async def _apply_deployment(self, namespace: str, action: ApplyDeployment) -> None:
@@ -179,5 +182,6 @@ class Actions:
         except LongshoreError as error:
             logger.warning("Redis could not be written", extra={**facts, "error": str(error)})
             return False
+        self.done.add(type(action).__name__)
         logger.info("Redis written", extra=facts)
         return True

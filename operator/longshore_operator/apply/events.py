@@ -18,6 +18,7 @@ from longshore_operator.cluster.client import ApiClient, Manifest
 from longshore_operator.cluster.resources import EVENTS
 from longshore_operator.cluster.throttle import TokenBucket
 from longshore_operator.errors import ApiError, ApiUnavailable, ObjectGone
+from longshore_operator.measures import Tally
 from longshore_operator.plan.actions import Note
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,18 @@ class Events:
         self._queue: asyncio.Queue[tuple[Mapping[str, Any], Note, datetime]] = asyncio.Queue(_WAITING_AT_MOST)
         self._posted: OrderedDict[_Identity, _Posted] = OrderedDict()
         self._budgets: OrderedDict[str, TokenBucket] = OrderedDict()  # by uid
+        self.outcomes = Tally()  # Posted, Counted (an earlier one's count was raised), Dropped or Failed
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be posted."""
+        return self._queue.qsize()
 
     def post(self, about: Mapping[str, Any], notes: Sequence[Note]) -> None:
         """Have these Events posted about an object of ours, given as its manifest."""
         for note in notes:
             if not self._within_budget(about["metadata"]["uid"]):
+                self.outcomes.add("Dropped")
                 logger.debug(
                     "an object has too many Events",
                     extra={"action": "event", "object": about["metadata"]["name"], "reason": note.reason},
@@ -65,6 +73,7 @@ class Events:
             try:
                 self._queue.put_nowait((about, note, datetime.now(UTC)))
             except asyncio.QueueFull:
+                self.outcomes.add("Dropped")
                 logger.warning("too many Events wait to be posted", extra={"action": "event", "reason": note.reason})
 
     async def run(self) -> None:
@@ -74,6 +83,7 @@ class Events:
             try:
                 await self._deliver(about, note, at)
             except ApiError as error:
+                self.outcomes.add("Failed")
                 logger.warning("an Event could not be posted", extra={"action": "event", "error": str(error)})
             finally:
                 self._queue.task_done()
@@ -108,11 +118,13 @@ class Events:
             except ObjectGone:
                 pass  # Events do not live long: make it anew
             else:
+                self.outcomes.add("Counted")
                 posted.count += 1
                 posted.at = self._clock()
                 self._posted.move_to_end(identity)
                 return
         created = await self._client.create(EVENTS, metadata["namespace"], self._event(about, note, message, at))
+        self.outcomes.add("Posted")
         self._posted[identity] = _Posted(name=created["metadata"]["name"], count=1, at=self._clock())
         while len(self._posted) > _REMEMBERED:
             self._posted.popitem(last=False)

@@ -10,6 +10,7 @@ from longshore_operator.cluster.client import ApiClient, Manifest
 from longshore_operator.cluster.resources import Resource
 from longshore_operator.cluster.throttle import TokenBucket
 from longshore_operator.errors import ObjectGone
+from longshore_operator.measures import Tally
 from longshore_operator.plan.actions import Plan
 
 EVERY_S = 5.0  # volatile numbers of one object are written at most this often
@@ -29,6 +30,8 @@ class StatusWriter:
         self._clock = clock
         self._budget = TokenBucket(rate=_BUDGET_A_SECOND, burst=_BUDGET_BURST, clock=clock)
         self._written_at: dict[str, float] = {}  # by uid
+        self.writes = Tally()  # by kind
+        self.deferrals = Tally()  # by kind: writes that were put off to keep within the budgets
 
     async def write(self, resource: Resource, manifest: Mapping[str, Any], plan: Plan) -> timedelta | None:
         """Write the plan's status of ``manifest``'s object, or say how long to wait before the next try.
@@ -44,8 +47,10 @@ class StatusWriter:
         if not plan.urgent:
             wait_s = self._written_at.get(metadata["uid"], -EVERY_S) + EVERY_S - self._clock()
             if wait_s > 0:
+                self.deferrals.add(resource.kind)
                 return timedelta(seconds=wait_s)
             if not self._budget.take_nowait():
+                self.deferrals.add(resource.kind)
                 return timedelta(seconds=max(self._budget.wait_s(), 0.5))
         try:
             written = await self._client.apply(
@@ -62,6 +67,7 @@ class StatusWriter:
         except ObjectGone:
             self.forget(metadata["uid"])
             return None
+        self.writes.add(resource.kind)
         self._written_at[metadata["uid"]] = self._clock()
         self._written(resource, written)
         return None

@@ -21,6 +21,7 @@ from longshore_operator.errors import (
     ObjectGone,
     ObjectInvalid,
 )
+from longshore_operator.measures import Distributions, Tally
 
 Manifest = dict[str, Any]
 
@@ -30,6 +31,8 @@ _REQUESTS_AT_ONCE = 16
 _REQUESTS_A_SECOND = 100.0
 _REQUESTS_BURST = 200
 _TIMEOUT_S = 15.0
+_NO_WAIT_S = 0.001  # a turn that came at once
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 # What the API server refuses for good with status 500: fields and types that an apply gets wrong, and what is too large
@@ -54,6 +57,9 @@ class ApiClient:
 
     def __init__(self, connection: Connection) -> None:
         self.may_write: Callable[[], bool] = lambda: True
+        self.requests = Tally()  # by Kubernetes' verb, the resource, and the answer's status or "none"
+        self.durations = Distributions()  # from sending to the answer, by verb
+        self.throttled = Tally()  # how many requests had to wait for their turn, and how many seconds in all
         self._connection = connection
         self._session = connection.open_session()
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
@@ -182,8 +188,14 @@ class ApiClient:
         if priority:
             yield
             return
+        clock = asyncio.get_running_loop().time
+        asked = clock()
         await self._tokens.take()
         async with self._places:
+            waited = clock() - asked
+            if waited > _NO_WAIT_S:
+                self.throttled.add("requests")
+                self.throttled.add("seconds", by=waited)
             yield
 
     async def _request(
@@ -201,6 +213,9 @@ class ApiClient:
         async with self._turn(priority):
             if method != "GET" and not priority and not self.may_write():
                 raise ApiUnavailable("not sent: this process may no longer lead", request=request)
+            verb, resource = _asked(method, path)
+            clock = asyncio.get_running_loop().time
+            started, code = clock(), "none"
             try:
                 async with self._session.request(
                     method,
@@ -211,8 +226,12 @@ class ApiClient:
                     timeout=aiohttp.ClientTimeout(total=timeout_s),
                 ) as response:
                     text = await response.text()
+                    code = str(response.status)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise ApiUnavailable(str(error) or "no answer in time", request=request) from error
+            finally:
+                self.requests.add(verb, resource, code)
+                self.durations.observe(clock() - started, verb)
         try:
             answer = json.loads(text) if text else {}
         except ValueError:
@@ -222,6 +241,21 @@ class ApiClient:
         if response.status < 400:
             return answer
         raise _error(response, answer, request)
+
+
+def _asked(method: str, path: str) -> tuple[str, str]:
+    """Kubernetes' verb and resource (``workerpools/status``) of a request; ``discovery`` for one of no resource."""
+    parts = path.split("/")[4 if path.startswith("/apis/") else 3 :]
+    if parts[:1] == ["namespaces"]:
+        parts = parts[2:]
+    match parts:
+        case []:
+            return "get", "discovery"
+        case [plural]:
+            return _VERBS.get(method, "list"), plural
+        case [plural, _, *below]:
+            return _VERBS.get(method, "get"), "/".join([plural, *below])
+    raise AssertionError(path)
 
 
 def _error(response: aiohttp.ClientResponse, answer: Manifest, request: str) -> ApiError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from longshore_operator.cluster.connection import Handler
+from longshore_operator.measures import Tally
 
 REOPEN_WITHIN_S = 30.0  # between a stream's end and the next one, and from the start to the first
 SILENT_AT_MOST_S = 180.0  # three bookmarks missed
@@ -44,6 +45,7 @@ class WatchStreams:
         self._reopen_within_s = REOPEN_WITHIN_S if reopen_within_s is None else reopen_within_s
         self._silent_at_most_s = SILENT_AT_MOST_S if silent_at_most_s is None else silent_at_most_s
         started = self._clock()
+        self.opened = Tally()  # by name: watches that the API server granted
         self._streams = {
             path: _Stream(response=None, received=0, heard_at=started, closed_at=started) for path in expected
         }
@@ -52,6 +54,7 @@ class WatchStreams:
         """The middleware."""
         response = await handler(request)
         if request.url.query.get("watch") == "true" and response.status == 200 and request.url.path in self._streams:
+            self.opened.add(self._expected[request.url.path])
             self._streams[request.url.path] = _Stream(
                 response=response, received=0, heard_at=self._clock(), closed_at=None
             )
@@ -77,6 +80,12 @@ class WatchStreams:
             for path, stream in self._streams.items()
             if stream.response is not None and not stream.response.closed
         ]
+
+    def silences(self) -> dict[str, float]:
+        """Seconds since something was last heard of each collection, by name."""
+        self.look()
+        now = self._clock()
+        return {self._expected[path]: now - stream.heard_at for path, stream in self._streams.items()}
 
     def problems(self) -> list[str]:
         """One line for each watch that is dead; empty when all is well."""

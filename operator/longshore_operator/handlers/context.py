@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from longshore_operator.apply.actions import Actions
 from longshore_operator.apply.events import Events
 from longshore_operator.apply.status import StatusWriter
+from longshore_operator.measures import Tally
 from longshore_operator.observe.children import Children
 from longshore_operator.observe.redis import Pollers
 from longshore_operator.observe.view import View
@@ -38,6 +40,8 @@ class Context:
     now: Callable[[], datetime]
     memories: dict[str, PoolMemory] = field(default_factory=dict)  # by the pool's uid
     refusals: dict[str, Refusal] = field(default_factory=dict)  # by the owner's uid
+    reported: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by uid: status as last planned
+    decisions: Tally = field(default_factory=Tally)  # new counts, by direction and ScalingLimited's reason
 
     def reading(self, namespace: str, broker: str) -> BrokerReading | None:
         """What is known of a Broker's Redis; None while its first poll has no outcome yet, so nothing can be said.
@@ -65,4 +69,5 @@ class Context:
         """The object is gone."""
         self.memories.pop(uid, None)
         self.refusals.pop(uid, None)
+        self.reported.pop(uid, None)
         self.status.forget(uid)

@@ -68,6 +68,7 @@ async def execute(
             context.refusals.pop(uid, None)
         if plan.actions:
             look_again = SOON if complete else BUSY
+    context.reported[uid] = manifest.get("status") or {} if plan.status is None else plan.status
     wait = await context.status.write(resource, manifest, plan)
     if plan.notes:
         context.events.post(manifest, plan.notes)

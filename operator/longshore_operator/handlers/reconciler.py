@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from longshore_operator.errors import ApiUnavailable, ObjectConflict, OperatorError
+from longshore_operator.measures import Distributions, Tally
 from longshore_operator.observe.view import Key
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class Reconciler:
         self._failures: dict[Key, _Failure] = {}
         self._clock = asyncio.get_running_loop().time
         self._ended: str | None = "it was not started"
+        self.durations = Distributions()  # of visits, by kind
+        self.errors = Tally()  # by kind and what went wrong: Conflict, Refused, Timeout or Defect
 
     def add(self, key: Key, *, fresh: bool = False) -> None:
         """Visit the object soon; if it failed before, when its back-off is over, or at once when ``fresh``.
@@ -99,6 +102,21 @@ class Reconciler:
         """Whether nothing is being visited or waits to be."""
         return not self._queued and not self._active
 
+    @property
+    def waiting(self) -> int:
+        """Objects that wait for a visit now."""
+        return len(self._queued)
+
+    @property
+    def active(self) -> int:
+        """Objects that are being visited."""
+        return len(self._active)
+
+    @property
+    def failing(self) -> int:
+        """Objects whose last visit failed."""
+        return len(self._failures)
+
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
@@ -107,7 +125,7 @@ class Reconciler:
             try:
                 await self._visit_once(key)
             finally:
-                del self._active[key]
+                self.durations.observe(self._clock() - self._active.pop(key), key.kind)
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
@@ -118,22 +136,23 @@ class Reconciler:
                 delay = await self._visit(key)
         except ObjectConflict as error:
             # Somebody else wrote between our look and our write. The watch brings the newer state in a moment.
-            self._failed(key, error)
+            self._failed(key, error, "Conflict")
         except (OperatorError, TimeoutError) as error:
-            self._failed(key, error)
+            self._failed(key, error, "Timeout" if isinstance(error, TimeoutError) else "Refused")
             logger.warning(
                 "a visit failed and will be repeated",
                 extra={"action": "reconcile", "object": str(key), "error": str(error) or "it took too long"},
             )
         except Exception as error:
-            self._failed(key, error)
+            self._failed(key, error, "Defect")
             logger.exception("a visit met a defect", extra={"action": "reconcile", "object": str(key)})
         else:
             self._failures.pop(key, None)
             if delay is not None:
                 self.add_after(key, delay)
 
-    def _failed(self, key: Key, error: Exception) -> None:
+    def _failed(self, key: Key, error: Exception, what: str) -> None:
+        self.errors.add(key.kind, what)
         failure = self._failures.setdefault(key, _Failure(times=0, until=0.0))
         delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2**failure.times)
         if isinstance(error, ApiUnavailable) and error.retry_after_s is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from longshore_operator.api.conditions import SCALING_LIMITED
+from longshore_operator.api.reasons import NOT_LIMITED
 from longshore_operator.api.worker_pool import WorkerPool
 from longshore_operator.cluster.resources import WORKER_POOLS
 from longshore_operator.handlers.context import Context
@@ -11,7 +13,7 @@ from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_wit
 from longshore_operator.observe.view import Key
 from longshore_operator.plan.actions import Plan
 from longshore_operator.plan.names import worker_deployment
-from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedPool
+from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedPool, PoolMemory
 from longshore_operator.plan.worker_pool import plan_worker_pool
 
 
@@ -52,8 +54,18 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
         replan=lambda refused: plan_for(context.children.known_deployment(pool, name), refused),
     )
     if plan.memory is not None:
+        _count_decision(context, pool, plan, plan.memory)
         context.memories[pool.metadata.uid] = plan.memory
     return look_again or (BUSY if pods or _has_tasks(pool, reading) else QUIET)
+
+
+def _count_decision(context: Context, pool: WorkerPool, plan: Plan, memory: PoolMemory) -> None:
+    known = context.memories.get(pool.metadata.uid)
+    before = int(pool.status.get("desiredReplicas") or 0) if known is None else known.replicas
+    if memory.replicas != before:
+        conditions = (plan.status or {}).get("conditions") or ()
+        reason = next((each["reason"] for each in conditions if each["type"] == SCALING_LIMITED), NOT_LIMITED)
+        context.decisions.add("up" if memory.replicas > before else "down", reason)
 
 
 def sharing_pools(context: Context, pool: WorkerPool) -> tuple[WorkerPool, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +18,7 @@ from longshore.inspector import Inspector
 from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
 from longshore_operator.api.broker import SecretKeyRef
 from longshore_operator.errors import ApiError
+from longshore_operator.measures import Distribution
 from longshore_operator.observe.secrets import Password
 from longshore_operator.plan.observed import BrokerReading, SecretReading
 
@@ -96,6 +97,13 @@ class Poller:
         self._reading = BrokerReading()
         self._changed = asyncio.Event()  # poll now instead of at the interval's end
         self._alive_at = clock()
+        self.durations = Distribution()  # of polls that succeeded
+        self.failures = 0  # polls that failed, ever
+
+    @property
+    def target(self) -> Target:
+        """What is read."""
+        return self._target
 
     @property
     def reading(self) -> BrokerReading:
@@ -160,6 +168,7 @@ class Poller:
             return None  # the Broker changed meanwhile: come round again
         before = self._reading
         snapshot, problem = None, None
+        started = self._clock()
         try:
             snapshot = await self._snapshot(target)
         except LongshoreError as error:
@@ -171,8 +180,10 @@ class Poller:
         if not target.same_redis(self._target):
             return None
         if snapshot is not None:
+            self.durations.observe(self._clock() - started)
             self._reading = BrokerReading(snapshot=snapshot, read_at=datetime.now(UTC))
         else:
+            self.failures += 1
             self._reading = BrokerReading(
                 snapshot=before.snapshot,
                 read_at=before.read_at,
@@ -274,6 +285,10 @@ class Pollers:
         """The loop of that Broker, if there is one."""
         running = self._pollers.get(place)
         return running[0] if running else None
+
+    def __iter__(self) -> Iterator[tuple[Place, Poller]]:
+        """Each Broker's place and loop."""
+        return ((place, poller) for place, (poller, _) in list(self._pollers.items()))
 
     def problems(self) -> list[str]:
         """For the liveness probe: loops that ended or are stuck."""
