@@ -131,6 +131,27 @@ async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, 
     assert snapshot.ticks == {"c": TickRecord(missed=2)}
 
 
+async def test_tasks_ahead_of_their_time_are_counted_for_each_lookahead_and_only_where_asked(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    due_in = (-5, 0, 10, 30, 31, 300)
+    for queue in ("near", "far", "plain"):
+        tasks = [(new_message(queue=queue), _NOW_S + seconds) for seconds in due_in]
+        seed_keyspace(redis_client, queue_content(queue, scheduled=tasks[::2], retry=tasks[1::2]))
+    seconds = {"near": (30,), "far": (10, 3600)}
+    lookaheads = {queue: [timedelta(seconds=each) for each in ahead] for queue, ahead in seconds.items()}
+    snapshot = await inspector.snapshot(["near", "far", "plain"], lookaheads=lookaheads, now=_NOW)
+    assert {queue.due for queue in snapshot.queues.values()} == {2}
+    assert snapshot.queues["near"].due_within == {timedelta(seconds=30): 4}
+    assert snapshot.queues["far"].due_within == {timedelta(seconds=10): 3, timedelta(hours=1): 6}
+    assert snapshot.queues["plain"].due_within == {}
+
+
+def test_what_was_not_read_ahead_is_known_as_far_as_a_shorter_look_tells() -> None:
+    queue = QueueSnapshot(name="q", due=1, due_within={timedelta(seconds=10): 2, timedelta(seconds=30): 5})
+    assert [queue.due_by(timedelta(seconds=each)) for each in (0, 9, 10, 29, 30, 600)] == [1, 1, 2, 2, 5, 5]
+
+
 async def test_each_of_a_thousand_queues_costs_one_call(inspector: Inspector, redis_client: redis.Redis) -> None:
     queues = [f"q{number}" for number in range(1000)]
     await inspector.snapshot(queues, scope=_SCOPE, now=_NOW)  # the script is known from here on

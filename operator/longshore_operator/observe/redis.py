@@ -50,6 +50,7 @@ class Target:
     timeout: timedelta
     scope: str
     queues: frozenset[str] = frozenset()  # names in Redis
+    lookaheads: Mapping[str, frozenset[timedelta]] = field(default_factory=dict)  # of queues at which pools look ahead
     ticks_of: Mapping[str, str] = field(default_factory=dict)  # PeriodicTask name to its queue
 
     def same_redis(self, other: Target) -> bool:
@@ -207,7 +208,11 @@ class Poller:
         try:
             async with asyncio.timeout(allowed.total_seconds()):
                 return await self._inspector.snapshot(
-                    target.queues, scope=target.scope, now=datetime.now(UTC), ticks_of=target.ticks_of
+                    target.queues,
+                    scope=target.scope,
+                    ticks_of=target.ticks_of,
+                    lookaheads=target.lookaheads,
+                    now=datetime.now(UTC),
                 )
         except TimeoutError as error:
             raise BrokerUnavailable(f"Redis did not answer a poll within {allowed.total_seconds():g} s") from error

@@ -13,7 +13,7 @@ from longshore.errors import InvalidData, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.protocol.periodic import TickRecord, decode_lease, decode_tick_record, entry_id
-from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, SchedulerLease, ServerSnapshot
+from longshore.protocol.snapshots import NO_LOOKAHEAD, BrokerSnapshot, QueueSnapshot, SchedulerLease, ServerSnapshot
 
 
 async def poll_broker(
@@ -22,13 +22,15 @@ async def poll_broker(
     *,
     scope: str | None,
     ticks_of: Mapping[str, str],
+    lookaheads: Mapping[str, Collection[timedelta]],
     now: datetime,
 ) -> BrokerSnapshot:
     """See :meth:`longshore.inspector.Inspector.snapshot`."""
     names = list(queues)
     ticks = dict(ticks_of) if scope is not None else {}
     commands: list[Command] = [("INFO", "server"), _live(keys.SERVERS, now)]
-    commands += [queue_command(name, now) for name in names]
+    ahead = {name: tuple(lookaheads.get(name, ())) for name in names}
+    commands += [queue_command(name, now, ahead[name]) for name in names]
     if scope is not None:
         commands += [("GET", keys.scheduler_lease(scope)), ("HGETALL", keys.periodic_entries(scope))]
         commands += [("HGETALL", keys.tick_record(queue, entry_id(scope, name))) for name, queue in ticks.items()]
@@ -45,7 +47,7 @@ async def poll_broker(
     return BrokerSnapshot(
         redis_version=_version(info),
         latency=latency,
-        queues={name: queue_snapshot(name, reply) for name, reply in zip(names, depths, strict=True)},
+        queues={name: queue_snapshot(name, reply, ahead[name]) for name, reply in zip(names, depths, strict=True)},
         servers=await _servers(connection, server_keys, keep_payloads=False),
         scheduler=_lease(lease),
         entries={_text(name): data for name, data in _pairs(entries)},
@@ -59,8 +61,8 @@ async def read_servers(connection: RedisConnection, *, now: datetime) -> tuple[S
     return await _servers(connection, server_keys, keep_payloads=True)
 
 
-def queue_command(queue: str, now: datetime) -> Command:
-    """The call whose reply :func:`queue_snapshot` reads."""
+def queue_command(queue: str, now: datetime, lookaheads: Sequence[timedelta] = ()) -> Command:
+    """The call whose reply :func:`queue_snapshot` reads, given the same ``lookaheads``."""
     day = now.astimezone(UTC).date()
     names = (
         keys.pending(queue),
@@ -75,14 +77,16 @@ def queue_command(queue: str, now: datetime) -> Command:
         keys.failed(queue, day),
     )
     arguments = (codec.unix_seconds(now), keys.task_prefix(queue), keys.group_prefix(queue))
-    return (QUEUE_SNAPSHOT, len(names), *names, *arguments)
+    later = (codec.unix_seconds(now + lookahead) for lookahead in lookaheads)
+    return (QUEUE_SNAPSHOT, len(names), *names, *arguments, *later)
 
 
-def queue_snapshot(queue: str, reply: Any) -> QueueSnapshot:
+def queue_snapshot(queue: str, reply: Any, lookaheads: Sequence[timedelta] = ()) -> QueueSnapshot:
     """The depth in a reply to :func:`queue_command`, or the problem when it is a WrongType."""
     if isinstance(reply, WrongType):
         return QueueSnapshot(name=queue, problem=str(reply))
-    pending, active, scheduled, retry, archived, completed, aggregating, due, paused, since, processed, failed = reply
+    counts, (due, paused, since, processed, failed), due_by = reply[:7], reply[7:12], reply[12:]
+    pending, active, scheduled, retry, archived, completed, aggregating = counts
     since_ns = integer(since)
     return QueueSnapshot(
         name=queue,
@@ -94,6 +98,7 @@ def queue_snapshot(queue: str, reply: Any) -> QueueSnapshot:
         completed=completed,
         aggregating=aggregating,
         due=due,
+        due_within=dict(zip(lookaheads, due_by, strict=True)) if lookaheads else NO_LOOKAHEAD,
         # only the key's existence pauses: a value that is no time means an unknown one
         paused_at=None if paused is None else codec.from_unix_seconds(integer(paused)),
         oldest_pending_at=codec.from_unix_nanoseconds(since_ns) if since_ns > 0 else None,

@@ -22,6 +22,7 @@ from longshore.protocol.snapshots import BrokerSnapshot, GroupSnapshot, QueueDay
 _GROUPS_MEASURED = 5
 
 _NO_TICKS: Mapping[str, str] = MappingProxyType({})
+_NO_LOOKAHEADS: Mapping[str, Collection[timedelta]] = MappingProxyType({})
 
 
 class Queues(Connected):
@@ -33,17 +34,24 @@ class Queues(Connected):
         *,
         scope: str | None = None,
         ticks_of: Mapping[str, str] = _NO_TICKS,
+        lookaheads: Mapping[str, Collection[timedelta]] = _NO_LOOKAHEADS,
         now: datetime | None = None,
     ) -> BrokerSnapshot:
         """Everything worth watching, in at most two round trips; writes nothing.
 
         ``queues``: the queues to read, registered or not. One that cannot be read carries its problem; the others are
         read. ``scope``: whose scheduler and periodic entries to read. ``ticks_of``: for each entry whose tick record is
-        wanted, the name of its queue, since the record lies beside it. Raises WrongType when a key that belongs to no
-        queue holds something else.
+        wanted, the name of its queue, since the record lies beside it. ``lookaheads``: of queues whose scheduled and
+        retry tasks shall be counted ahead of their time, how far (whole seconds). Raises WrongType when a key that
+        belongs to no queue holds something else.
         """
         return await poll_broker(
-            self._redis, queues, scope=scope, ticks_of=ticks_of, now=now if now is not None else self._clock()
+            self._redis,
+            queues,
+            scope=scope,
+            ticks_of=ticks_of,
+            lookaheads=lookaheads,
+            now=now if now is not None else self._clock(),
         )
 
     async def queues(self) -> tuple[QueueSnapshot, ...]:

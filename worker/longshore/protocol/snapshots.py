@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from longshore.protocol.messages import ServerInfo, TaskMessage, WorkerInfo
 from longshore.protocol.periodic import TickRecord
 from longshore.protocol.quick_init import quick_init
 from longshore.protocol.states import TaskState
+
+NO_LOOKAHEAD: Mapping[timedelta, int] = MappingProxyType({})  # shared by the many queues at which nobody looks ahead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +29,8 @@ class QueueSnapshot:
     completed: int = 0
     aggregating: int = 0  # tasks in the groups that are listed
     due: int = 0  # of scheduled and retry, those whose time has come (a server's forwarder will move them)
+    # The same for a while ahead: how many are due within each lookahead that was asked for.
+    due_within: Mapping[timedelta, int] = field(default_factory=lambda: NO_LOOKAHEAD)
     paused_at: datetime | None = None  # None: not paused
     # When the next task to be taken became pending. None: the queue is empty, or the time was not recorded
     # (Asynq records it on enqueue and forward only).
@@ -38,6 +43,11 @@ class QueueSnapshot:
     def paused(self) -> bool:
         """No task is taken while a queue is paused."""
         return self.paused_at is not None
+
+    def due_by(self, lookahead: timedelta) -> int:
+        """Scheduled and retry tasks due within ``lookahead``, or within the longest shorter one that was read."""
+        known = [each for each in self.due_within if each <= lookahead]
+        return self.due_within[max(known)] if known else self.due
 
     def latency(self, now: datetime) -> timedelta | None:
         """How long the next task to be taken has waited: zero in an empty queue, None when nobody recorded it."""

@@ -13,12 +13,17 @@
 -- ARGV[1]  now                                Unix seconds
 -- ARGV[2]  asynq:{<queue>}:t:                 prefix of the tasks' keys
 -- ARGV[3]  asynq:{<queue>}:g:                 prefix of the groups' keys
+-- ARGV[4…] later moments                      Unix seconds; none unless somebody looks ahead
 --
 -- Reply: pending, active, scheduled, retry, archived, completed, aggregating, due (all counts), value of paused or nil,
---        pending_since of the oldest pending task or nil, processed and failed today (nil for none).
+--        pending_since of the oldest pending task or nil, processed and failed today (nil for none); then for
+--        each later moment the tasks that are due by then.
 --        Nothing is written.
 --
 -- Atomic so that a task on its way between two states is counted once.
+local function due(moment)
+  return redis.call("ZCOUNT", KEYS[3], "-inf", moment) + redis.call("ZCOUNT", KEYS[4], "-inf", moment)
+end
 local aggregating = 0
 for _, group in ipairs(redis.call("SMEMBERS", KEYS[7])) do
   local size = redis.pcall("ZCARD", ARGV[3] .. group)
@@ -27,7 +32,7 @@ for _, group in ipairs(redis.call("SMEMBERS", KEYS[7])) do
 end
 local oldest = redis.call("LINDEX", KEYS[1], -1)
 local since = oldest and redis.pcall("HGET", ARGV[2] .. oldest, "pending_since")
-return {
+local reply = {
   redis.call("LLEN", KEYS[1]),
   redis.call("LLEN", KEYS[2]),
   redis.call("ZCARD", KEYS[3]),
@@ -35,9 +40,13 @@ return {
   redis.call("ZCARD", KEYS[5]),
   redis.call("ZCARD", KEYS[6]),
   aggregating,
-  redis.call("ZCOUNT", KEYS[3], "-inf", ARGV[1]) + redis.call("ZCOUNT", KEYS[4], "-inf", ARGV[1]),
+  due(ARGV[1]),
   redis.call("GET", KEYS[8]),
   type(since) == "string" and since,
   redis.call("GET", KEYS[9]),
   redis.call("GET", KEYS[10]),
 }
+for index = 4, #ARGV do
+  reply[index + 9] = due(ARGV[index])
+end
+return reply
