@@ -23,7 +23,11 @@ logger = logging.getLogger(__name__)
     envvar="LONGSHORE_OPERATOR_NAMESPACE",
     help="The operator's own namespace, where its Lease is kept. In a pod, that pod's.",
 )
-@click.option("--watch-namespace", envvar="LONGSHORE_WATCH_NAMESPACE", help="The only namespace to serve. Empty: all.")
+@click.option(
+    "--watch-namespace",
+    envvar="LONGSHORE_WATCH_NAMESPACE",
+    help="The only namespaces to serve, separated by commas. Empty: all.",
+)
 @click.option("--image", envvar="LONGSHORE_IMAGE", help="The image that schedulers run, unless their Broker names one.")
 @click.option(
     "--image-pull-policy",

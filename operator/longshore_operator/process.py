@@ -128,7 +128,7 @@ async def _lead(
     await _first_picture(settings, client, view, stop)
     if stop.is_set():
         return
-    watcher = Watcher(connection, namespace=settings.watch_namespace, heard=heard)
+    watcher = Watcher(connection, namespaces=settings.watch_namespaces, heard=heard)
     probes.live["watcher"] = watcher.problems
     probes.live["reconciler"] = reconciler.problems
     probes.live["pollers"] = pollers.problems
@@ -144,7 +144,7 @@ async def _lead(
         while True:
             await asyncio.sleep(settings.full_list_interval.total_seconds())
             try:
-                async for repair in observe_all(client, view, settings.watch_namespace):
+                async for repair in observe_all(client, view, settings.watch_namespaces):
                     logger.warning(
                         "a full list found what the watch had not told",
                         extra={
@@ -194,7 +194,7 @@ async def _first_picture(settings: Settings, client: ApiClient, view: View, stop
         try:
             missing = [resource.plural for resource in OWN_KINDS if not await client.serves(resource)]
             if not missing:
-                async for _ in observe_all(client, view, settings.watch_namespace):
+                async for _ in observe_all(client, view, settings.watch_namespaces):
                     pass
                 return
             if not said:

@@ -20,7 +20,7 @@ class Settings:
     namespace: str  # the operator's own, where its Lease is
     image: str  # of schedulers whose Broker names none
     image_pull_policy: str | None = None  # of that image; None: Kubernetes' default for its tag
-    watch_namespace: str | None = None  # the only one to serve; None: all
+    watch_namespaces: tuple[str, ...] = ()  # the only ones to serve; none: all
     lease_name: str = "longshore-operator"
     identity: str  # of this replica, in the Lease; the pod's name
     health_host: str = ""  # empty: all interfaces
@@ -43,8 +43,9 @@ class Settings:
         """Check each value. Raises SettingsError that names the flag and the fix."""
         if not namespace:
             raise SettingsError("--namespace (LONGSHORE_OPERATOR_NAMESPACE) is needed: where the Lease is kept")
-        for flag, value in (("--namespace", namespace), ("--watch-namespace", watch_namespace)):
-            if value and not _NAMESPACE.fullmatch(value):
+        watched = _names(watch_namespace or "")
+        for flag, value in (("--namespace", namespace), *(("--watch-namespace", each) for each in watched)):
+            if not _NAMESPACE.fullmatch(value):
                 raise SettingsError(f"{flag}: {value!r} is not a namespace's name")
         if not image:
             raise SettingsError("--image (LONGSHORE_IMAGE) is needed: the image that schedulers run")
@@ -57,13 +58,19 @@ class Settings:
             namespace=namespace,
             image=image,
             image_pull_policy=image_pull_policy or None,
-            watch_namespace=watch_namespace or None,
+            watch_namespaces=watched,
             lease_name=lease_name,
             identity=identity or socket.gethostname(),
             health_host=host,
             health_port=port,
             full_list_interval=timedelta(seconds=full_list_seconds),
         )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Split at commas; each name once. Nothing but blanks: none."""
+    names = [name.strip() for name in text.split(",")]
+    return tuple(dict.fromkeys(names)) if any(names) else ()
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -256,7 +256,8 @@ class OperatorProcess:
         path = self._folder / "kubeconfig"
         if path.exists():
             return path
-        grant(self.namespace, everywhere=self._variables.get("LONGSHORE_WATCH_NAMESPACE") == "")
+        served = self._variables.get("LONGSHORE_WATCH_NAMESPACE", self.namespace.name)
+        grant(self.namespace, [each.strip() for each in served.split(",")] if served else ())
         token = self.namespace.request(
             "POST",
             KINDS["ServiceAccount"].path(self.namespace.name, "operator", "token"),
@@ -283,24 +284,24 @@ class OperatorProcess:
         return path
 
 
-def grant(namespace: Namespace, *, everywhere: bool = False) -> None:
-    """Make the operator's service account, with the rights that rbac.py lists and no other."""
-    namespace.apply({"kind": "ServiceAccount", "metadata": {"name": "operator"}})
-    if everywhere:
-        _bind(namespace, "Cluster", "operator", RULES)
-        _bind(namespace, "", "leader", LEASE_RULES)
-    else:
-        _bind(namespace, "", "operator", RULES + LEASE_RULES)
+def grant(home: Namespace, served: Sequence[str]) -> None:
+    """Make the operator's service account, with the rights that rbac.py lists and no other; none served: all are."""
+    home.apply({"kind": "ServiceAccount", "metadata": {"name": "operator"}})
+    _bind(home, home.name, "Role", "leader", LEASE_RULES)
+    for name in served:
+        _bind(Namespace(home.access, name), home.name, "Role", "operator", RULES)
+    if not served:
+        _bind(home, home.name, "ClusterRole", "operator", RULES)
 
 
-def _bind(namespace: Namespace, reach: str, name: str, rules: tuple[Rule, ...]) -> None:
-    namespace.apply({"kind": f"{reach}Role", "metadata": {"name": name}, "rules": [rule.manifest() for rule in rules]})
+def _bind(namespace: Namespace, home: str, kind: str, name: str, rules: tuple[Rule, ...]) -> None:
+    namespace.apply({"kind": kind, "metadata": {"name": name}, "rules": [rule.manifest() for rule in rules]})
     namespace.apply(
         {
-            "kind": f"{reach}RoleBinding",
+            "kind": f"{kind}Binding",
             "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": f"{reach}Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "namespace": namespace.name, "name": "operator"}],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+            "subjects": [{"kind": "ServiceAccount", "namespace": home, "name": "operator"}],
         }
     )
 

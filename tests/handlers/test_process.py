@@ -146,7 +146,7 @@ async def test_a_killed_watcher_fails_the_liveness_probe_and_full_lists_make_up_
         async with asyncio.timeout(60):
             while (probe := await livez())[0] == 200:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.2)
-        assert "watcher: nobody has watched queues.longshore.dev for" in probe[1]
+        assert f"watcher: nobody has watched queues.longshore.dev in {namespace.name} for" in probe[1]
         assert probe[1].count("\n") == 1
     finally:
         stop.set()
@@ -274,6 +274,7 @@ def _unchanged(first: dict[str, str], look: Any) -> bool:
         pytest.param({"LONGSHORE_IMAGE": ""}, "--image (LONGSHORE_IMAGE) is needed", id="no image"),
         pytest.param({"LONGSHORE_OPERATOR_NAMESPACE": ""}, "--namespace (LONGSHORE_OPERATOR_NAMESPACE)", id="no home"),
         pytest.param({"LONGSHORE_WATCH_NAMESPACE": "A_b"}, "--watch-namespace: 'A_b' is not", id="a bad namespace"),
+        pytest.param({"LONGSHORE_WATCH_NAMESPACE": "a,"}, "--watch-namespace: '' is not", id="an empty namespace"),
         pytest.param({"LONGSHORE_HEALTH_ADDRESS": "8080"}, "--health-address: '8080' is not", id="a bad address"),
         pytest.param({"KUBECONFIG": "/nowhere"}, "/nowhere is not there; set KUBECONFIG", id="no credentials"),
     ],

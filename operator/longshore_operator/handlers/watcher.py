@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,19 +27,23 @@ Heard = Callable[[Resource, Manifest, bool], None]  # an object's state, and whe
 
 
 class Watcher:
-    """Watches every kind that concerns us, in one namespace or in all."""
+    """Watches every kind that concerns us, in the given namespaces or in all."""
 
-    def __init__(self, connection: Connection, *, namespace: str | None, heard: Heard) -> None:
-        """``heard`` is called in the event loop, in the order of each object's changes; it must not wait."""
+    def __init__(self, connection: Connection, *, namespaces: Sequence[str], heard: Heard) -> None:
+        """Without ``namespaces``, all are watched.
+
+        ``heard`` is called in the event loop, in the order of each object's changes; it must not wait.
+        """
         self._connection = connection
-        self._namespace = namespace
+        self._namespaces = tuple(namespaces)
         self._heard = heard
         self._stop = asyncio.Event()
         below = urlsplit(connection.server).path  # an API server may be reached through a gateway's path
         self.streams = WatchStreams(
             {
-                below + resource.path(namespace): f"{resource.plural}.{resource.group}".rstrip(".")
+                below + resource.path(namespace): _name(resource, namespace)
                 for resource in WATCHED
+                for namespace in self._namespaces or (None,)
             }
         )
 
@@ -54,8 +58,8 @@ class Watcher:
             tasks = await kopf.spawn_tasks(
                 registry=self._registry(),
                 settings=_settings(),
-                clusterwide=self._namespace is None,
-                namespaces=[self._namespace] if self._namespace is not None else [],
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
                 standalone=True,
                 stop_flag=self._stop,
             )
@@ -98,6 +102,12 @@ class Watcher:
             self._heard(resource, manifest, event["type"] == "DELETED")
 
         return listen
+
+
+def _name(resource: Resource, namespace: str | None) -> str:
+    """What is watched, for people."""
+    kind = f"{resource.plural}.{resource.group}".rstrip(".")
+    return kind if namespace is None else f"{kind} in {namespace}"
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -5,7 +5,7 @@ A watch that is cut off for long (410 Gone) starts over with a list, but nobody 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from longshore_operator.cluster.client import ApiClient
@@ -23,11 +23,11 @@ class Repair:
     gone: bool
 
 
-async def observe_all(client: ApiClient, view: View, namespace: str | None) -> AsyncIterator[Repair]:
-    """List each kind, in one namespace or (None) all, and bring ``view`` up to date. Raises ApiError."""
+async def observe_all(client: ApiClient, view: View, namespaces: Sequence[str]) -> AsyncIterator[Repair]:
+    """List each kind, in the given namespaces or (none given) all, and bring ``view`` up to date. Raises ApiError."""
     for resource in WATCHED:
         before = {place: _uid(view, resource, place) for place in view.places(resource)}
-        listed = await client.list(resource, namespace)
+        listed = [manifest for each in namespaces or (None,) for manifest in await client.list(resource, each)]
         seen = set()
         for manifest in listed:
             seen.add((manifest["metadata"]["namespace"], manifest["metadata"]["name"]))
