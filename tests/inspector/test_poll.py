@@ -23,7 +23,7 @@ from longshore.protocol.periodic import (
     entry_id,
     scheduler_entry_id,
 )
-from longshore.protocol.snapshots import SchedulerLease
+from longshore.protocol.snapshots import NO_ENTRIES, EntriesSnapshot, SchedulerLease
 from longshore.testing import (
     RedisServer,
     new_message,
@@ -101,7 +101,30 @@ async def test_a_snapshot_holds_queues_servers_scheduler_entries_and_ticks(
 async def test_without_a_scope_no_scheduler_is_read(inspector: Inspector, redis_client: redis.Redis) -> None:
     seed_keyspace(redis_client, {keys.scheduler_lease(_SCOPE): encode_lease("h", _NOW)})
     snapshot = await inspector.snapshot([], now=_NOW)
-    assert (snapshot.scheduler, snapshot.entries, snapshot.ticks, snapshot.queues) == (None, {}, {}, {})
+    assert (snapshot.scheduler, dict(snapshot.entries), snapshot.ticks, snapshot.queues) == (None, {}, {}, {})
+
+
+async def test_entries_are_sent_again_only_when_one_of_them_changed(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    async def read(known: EntriesSnapshot) -> EntriesSnapshot:
+        return (await inspector.snapshot([], scope=_SCOPE, known=known, now=_NOW)).entries
+
+    key, large = keys.periodic_entries(_SCOPE), b"x" * 100_000
+    assert await read(NO_ENTRIES) is NO_ENTRIES
+    redis_client.hset(key, mapping={"a": large, "b": b"2"})
+    first = await read(NO_ENTRIES)
+    assert dict(first) == {"a": large, "b": b"2"}
+    sent_before = redis_client.info("stats")["total_net_output_bytes"]
+    assert await read(first) is first
+    assert redis_client.info("stats")["total_net_output_bytes"] - sent_before < len(large)
+    redis_client.hset(key, "b", b"3")  # by hand, of the same length
+    second = await read(first)
+    assert second != first
+    assert second["b"] == b"3"
+    redis_client.delete(key)
+    assert dict(await read(second)) == {}
+    assert await read(second) == NO_ENTRIES
 
 
 async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, redis_client: redis.Redis) -> None:
@@ -154,9 +177,9 @@ def test_what_was_not_read_ahead_is_known_as_far_as_a_shorter_look_tells() -> No
 
 async def test_each_of_a_thousand_queues_costs_one_call(inspector: Inspector, redis_client: redis.Redis) -> None:
     queues = [f"q{number}" for number in range(1000)]
-    await inspector.snapshot(queues, scope=_SCOPE, now=_NOW)  # the script is known from here on
+    await inspector.snapshot(queues, now=_NOW)  # the script is known from here on
     redis_client.config_resetstat()
-    await inspector.snapshot(queues, scope=_SCOPE, now=_NOW)
+    await inspector.snapshot(queues, now=_NOW)
     calls = {name: stats["calls"] for name, stats in redis_client.info("commandstats").items()}
     assert calls["cmdstat_evalsha"] == 1000
     assert calls.get("cmdstat_eval", 0) == 0
@@ -215,6 +238,19 @@ async def test_the_tick_record_beside_a_queue_that_an_entry_has_left_fades(
     assert read_lifetimes(redis_client).keys() == {_record("low", "nightly")}
     await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY})
     assert read_lifetimes(redis_client).keys() == {_record("high", "nightly")}
+
+
+@pytest.mark.parametrize(("last_tick", "ahead_s"), [(b"1709294460", 60), (b"1709294340", 0), (b"odd", 0), (None, 0)])
+async def test_an_entry_that_leaves_a_queue_begins_after_the_last_tick_it_had_there(
+    inspector: Inspector, redis_client: redis.Redis, last_tick: bytes | None, ahead_s: int
+) -> None:
+    elsewhere = replace(_ENTRY, task=replace(_ENTRY.task, queue="high"))
+    await inspector.write_periodic(_SCOPE, {"nightly": _ENTRY})
+    if last_tick is not None:
+        redis_client.hset(_record("low", "nightly"), "last_tick", last_tick)
+    await inspector.write_periodic(_SCOPE, {"nightly": elsewhere})
+    [written] = (await inspector.periodic_entries(_SCOPE)).values()
+    assert decode_entry(written) == replace(elsewhere, since=_NOW + timedelta(seconds=ahead_s))
 
 
 async def test_an_entry_that_cannot_be_read_is_replaced_and_removed_all_the_same(

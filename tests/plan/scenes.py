@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from longshore.protocol.messages import ServerInfo, WorkerInfo
-from longshore.protocol.snapshots import BrokerSnapshot, QueueSnapshot, ServerSnapshot
+from longshore.protocol.snapshots import BrokerSnapshot, EntriesSnapshot, QueueSnapshot, ServerSnapshot
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.api.queue import Queue
@@ -78,6 +79,7 @@ def reading(
     *queues: QueueSnapshot,
     servers: Iterable[ServerSnapshot] = (),
     now: datetime = START,
+    entries: Mapping[str, bytes] = MappingProxyType({}),
     **more: Any,
 ) -> BrokerReading:
     """A good poll."""
@@ -86,6 +88,7 @@ def reading(
         latency=timedelta(milliseconds=1),
         queues={each.name: each for each in queues},
         servers=tuple(servers),
+        entries=EntriesSnapshot(entries, repr(entries).encode()),
         **more,
     )
     return BrokerReading(snapshot=snapshot, read_at=now)

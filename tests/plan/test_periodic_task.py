@@ -79,6 +79,16 @@ def test_what_is_wrong_with_it_is_told_also_while_redis_is_away(spec: dict[str, 
         assert message(plan, "Ready").startswith("spec.")
 
 
+def test_a_schedule_without_a_date_says_that_it_never_fires() -> None:
+    task = periodic(schedule="0 0 30 2 *")
+    plan = planned(task, in_force(task))
+    assert plan.status is not None
+    assert conditions(plan)["Ready"] == ("False", "NeverFires")
+    assert "0 0 30 2 *" in message(plan, "Ready")
+    assert "nextTick" not in plan.status
+    assert planned(with_status(task, plan.status), in_force(task), seconds=30).status is None
+
+
 def test_a_suspended_entry_has_no_next_tick() -> None:
     task = periodic(suspend=True)
     plan = planned(task, in_force(task))

@@ -21,10 +21,18 @@ _PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
 _CALLED = re.compile(rb'redis\.p?call\("([A-Za-z]+)"')
 
 _OF_CLIENTS = {"enqueue", "read_task"}
-_OF_SCHEDULERS = {"tick", "hold_scheduler_lease", "release_scheduler_lease", "write_periodic_errors"}
+_OF_SCHEDULERS = {"tick", "hold_scheduler_lease", "release_scheduler_lease", "write_periodic_errors", "read_entries"}
 _OF_SCHEDULERS |= {"publish_scheduler", "record_enqueue_event"}
 _OF_INSPECTORS = {"queue_snapshot", "list_tasks", "read_task", "run_task", "archive_task", "delete_task", "run_all"}
-_OF_INSPECTORS |= {"update_payload", "archive_all", "delete_all", "hold_queue", "remove_queue", "memory_usage"}
+_OF_INSPECTORS |= {
+    "update_payload",
+    "archive_all",
+    "delete_all",
+    "hold_queue",
+    "remove_queue",
+    "memory_usage",
+    "read_entries",
+}
 _ALL = {script.name: script for script in vars(scripts).values() if isinstance(script, Script)}
 _SCRIPTS = {
     "client": _OF_CLIENTS,

@@ -24,6 +24,7 @@ from longshore.errors import BrokerUnavailable, InvalidOption, LongshoreError
 from longshore.periodic_task import EntryProvider, PeriodicTask
 from longshore.policy.agenda import Agenda
 from longshore.protocol.periodic import PeriodicEntry
+from longshore.protocol.snapshots import NO_ENTRIES
 from longshore.runtime.declared_entries import DeclaredEntries
 from longshore.runtime.entry_provider import EntryPoll
 from longshore.runtime.entry_publisher import EntryPublisher
@@ -44,6 +45,7 @@ class EntrySource(Protocol):
     async def read(self) -> Mapping[str, bytes]:
         """Name to entry, as :func:`longshore.protocol.periodic.encode_entry` writes it; asked every second.
 
+        The very same mapping as before says that nothing has changed.
         Raises BrokerUnavailable, or another LongshoreError when there is nothing readable; the scheduler goes on.
         """
 
@@ -61,9 +63,11 @@ class StoredEntries:
     def __init__(self, store: PeriodicStore, scope: str) -> None:
         self._store = store
         self._scope = scope
+        self._known = NO_ENTRIES
 
     async def read(self) -> Mapping[str, bytes]:
-        return await self._store.read_entries(self._scope)
+        self._known = await self._store.read_entries(self._scope, self._known)
+        return self._known
 
     @property
     def errors(self) -> Mapping[str, str]:

@@ -210,6 +210,12 @@ INVALID_TASK = _reason(
     "The task cannot be enqueued as it is, because of its payload for instance. No tick runs.",
     "Correct the field of spec.task that the message names.",
 )
+NEVER_FIRES = _reason(
+    "NeverFires",
+    "PeriodicTask Ready=False",
+    "The schedule names no date within the next five years, such as 30 February.",
+    "Correct spec.schedule.",
+)
 NOT_HANDED_OVER = _reason(
     "NotHandedOver",
     "PeriodicTask Ready=False",

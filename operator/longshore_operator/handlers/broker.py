@@ -5,16 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from longshore_operator.api.broker import Broker
+from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.cluster.resources import BROKERS
 from longshore_operator.handlers.context import Context
 from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_with_deployment
 from longshore_operator.observe.redis import Target
 from longshore_operator.observe.view import Key
-from longshore_operator.plan.actions import Plan, SetPaused, WritePeriodic
+from longshore_operator.plan.actions import Plan, WritePeriodic
 from longshore_operator.plan.address import address_for_operator
 from longshore_operator.plan.broker import plan_broker
 from longshore_operator.plan.names import scheduler_deployment
 from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedBroker
+from longshore_operator.plan.reading import current_snapshot
 
 
 async def visit_broker(context: Context, key: Key) -> timedelta | None:
@@ -31,6 +33,8 @@ async def visit_broker(context: Context, key: Key) -> timedelta | None:
         reading = BrokerReading()
     users = tuple(f"{user.kind}/{user.name}" for user in context.view.users(key.namespace, key.name))
     periodic_tasks = tuple(context.view.periodic_tasks_of(key.namespace, key.name))
+    snapshot = current_snapshot(reading)
+    entries_of = snapshot and (snapshot.entries, frozenset(map(_version, periodic_tasks)))
 
     def plan_for(child: ChildDeployment | None, refused: str | None) -> Plan:
         observed = ObservedBroker(
@@ -39,6 +43,7 @@ async def visit_broker(context: Context, key: Key) -> timedelta | None:
             scheduler=child,
             users=users,
             periodic_tasks=periodic_tasks,
+            entries_settled=entries_of is not None and context.settled_entries.get(broker.metadata.uid) == entries_of,
             apply_error=refused,
         )
         return plan_broker(broker, observed, context.now(), context.settings)
@@ -54,8 +59,10 @@ async def visit_broker(context: Context, key: Key) -> timedelta | None:
         broker=broker.name,
         replan=lambda refused: plan_for(context.children.known_deployment(broker, name), refused),
     )
-    if any(isinstance(action, WritePeriodic | SetPaused) for action in plan.actions):
+    if any(isinstance(action, WritePeriodic) for action in plan.actions):
         poller.hurry()
+    else:
+        context.settled_entries[broker.metadata.uid] = entries_of
     return look_again or (QUIET if reading.reachable else BUSY)
 
 
@@ -75,3 +82,8 @@ def target(context: Context, broker: Broker) -> Target:
         queues=frozenset(queues),
         ticks_of={task.name: task.spec.task.queue for task in context.view.periodic_tasks_of(*place)},
     )
+
+
+def _version(task: PeriodicTask) -> tuple[str, int, bool]:
+    """What an entry is made of."""
+    return task.metadata.uid, task.metadata.generation, task.deleting

@@ -42,6 +42,8 @@ class Context:
     refusals: dict[str, Refusal] = field(default_factory=dict)  # by the owner's uid
     reported: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by uid: status as last planned
     decisions: Tally = field(default_factory=Tally)  # new counts, by direction and ScalingLimited's reason
+    # By the Broker's uid: what its periodic entries were made of when they were last found to be as they should.
+    settled_entries: dict[str, object] = field(default_factory=dict)
 
     def reading(self, namespace: str, broker: str) -> BrokerReading | None:
         """What is known of a Broker's Redis; None while its first poll has no outcome yet, so nothing can be said.
@@ -70,4 +72,5 @@ class Context:
         self.memories.pop(uid, None)
         self.refusals.pop(uid, None)
         self.reported.pop(uid, None)
+        self.settled_entries.pop(uid, None)
         self.status.forget(uid)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from longshore.broker.base import RedisSettings
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.inspector import Inspector
-from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
+from longshore.protocol.snapshots import NO_ENTRIES, BrokerSnapshot, ServerSnapshot
 from longshore_operator.api.broker import SecretKeyRef
 from longshore_operator.errors import ApiError
 from longshore_operator.measures import Distribution
@@ -213,6 +213,7 @@ class Poller:
                     ticks_of=target.ticks_of,
                     lookaheads=target.lookaheads,
                     now=datetime.now(UTC),
+                    known=NO_ENTRIES if self._reading.snapshot is None else self._reading.snapshot.entries,
                 )
         except TimeoutError as error:
             raise BrokerUnavailable(f"Redis did not answer a poll within {allowed.total_seconds():g} s") from error

@@ -32,7 +32,7 @@ def plan_broker(broker: Broker, observed: ObservedBroker, now: datetime, setting
     """What to do for a Broker."""
     actions: list[Action] = []
     snapshot = current_snapshot(observed.reading)
-    if snapshot is not None:
+    if snapshot is not None and not observed.entries_settled:
         write = reconcile_entries(broker.scope, observed.periodic_tasks, snapshot.entries, now)
         if write is not None:
             actions.append(write)

@@ -71,6 +71,9 @@ class ObservedBroker:
     scheduler: ChildDeployment | None
     users: tuple[str, ...] = ()  # objects that refer to it, as "Queue/critical", sorted
     periodic_tasks: tuple[PeriodicTask, ...] = ()  # of this Broker, by name
+    # Whether the entries were found to be as they should, and neither they nor a PeriodicTask has changed since: with a
+    # thousand of them, comparing each again at every look would be most of the work.
+    entries_settled: bool = False
     apply_error: str | None = None  # the API server's message when it last refused the scheduler's Deployment
 
 

@@ -42,13 +42,13 @@ def plan_periodic_task(task: PeriodicTask, observed: ObservedPeriodicTask, now: 
     snapshot = current_snapshot(observed.reading)
     if snapshot is None:
         return Plan()  # one failed poll: nothing new is known, and nothing to be said yet
-    return _plan(_report(task, _conditions(task, broker, observed, snapshot), _fields(task, snapshot, now), now))
+    return _plan(_report(task, _conditions(task, broker, observed, snapshot, now), _fields(task, snapshot, now), now))
 
 
 def _conditions(
-    task: PeriodicTask, broker: Broker, observed: ObservedPeriodicTask, snapshot: BrokerSnapshot
+    task: PeriodicTask, broker: Broker, observed: ObservedPeriodicTask, snapshot: BrokerSnapshot, now: datetime
 ) -> list[Condition]:
-    ready = _judged(task)
+    ready = _judged(task) or _never_fires(task, now)
     if ready is None and found_entry(snapshot.entries, task.name) is None:
         message = "The entry is about to be written to Redis."
         ready = Condition(type=READY, status=False, reason=reasons.NOT_HANDED_OVER, message=message)
@@ -64,6 +64,14 @@ def _judged(task: PeriodicTask) -> Condition | None:
     except EntryProblem as problem:
         return Condition(type=READY, status=False, reason=problem.reason, message=problem.message)
     return None
+
+
+def _never_fires(task: PeriodicTask, now: datetime) -> Condition | None:
+    """Of a task whose schedule can be read."""
+    if parse_schedule(task).next_after(now, now) is not None:
+        return None
+    message = f"spec.schedule: {task.spec.schedule!r} names no date within the next five years; correct it."
+    return Condition(type=READY, status=False, reason=reasons.NEVER_FIRES, message=message)
 
 
 def _suspended(task: PeriodicTask) -> Condition:

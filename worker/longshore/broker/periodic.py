@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from longshore.broker.connection import Argument, Command, RedisConnection
+from longshore.broker.entry_reader import read_entries_command, stored_entries
 from longshore.broker.entry_writer import write_entries
 from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResult
 from longshore.broker.scripts import HOLD_SCHEDULER_LEASE, RELEASE_SCHEDULER_LEASE, TICK, WRITE_PERIODIC_ERRORS
 from longshore.errors import InvalidData
 from longshore.protocol import codec, keys
 from longshore.protocol.periodic import PeriodicEntry, TickRecord, decode_last_tick, decode_tick_record, encode_lease
+from longshore.protocol.snapshots import EntriesSnapshot
 
 
 class RedisPeriodicStore:
@@ -31,9 +33,9 @@ class RedisPeriodicStore:
     async def release_lease(self, scope: str, holder: str) -> None:
         await self._connection.call(RELEASE_SCHEDULER_LEASE, [keys.scheduler_lease(scope)], [holder])
 
-    async def read_entries(self, scope: str) -> dict[str, bytes]:
-        [reply] = await self._connection.run([("HGETALL", keys.periodic_entries(scope))])
-        return {name.decode(errors="replace"): value for name, value in zip(reply[::2], reply[1::2], strict=True)}
+    async def read_entries(self, scope: str, known: EntriesSnapshot) -> EntriesSnapshot:
+        [reply] = await self._connection.run([read_entries_command(scope, known)])
+        return stored_entries(reply, known)
 
     async def write_entries(
         self, scope: str, *, changed: Mapping[str, PeriodicEntry], removed: Collection[str]

@@ -15,6 +15,7 @@ from typing import Protocol
 from longshore.errors import InvalidData
 from longshore.protocol.messages import TaskMessage
 from longshore.protocol.periodic import PeriodicEntry, TickRecord
+from longshore.protocol.snapshots import EntriesSnapshot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +65,8 @@ class PeriodicStore(Protocol):
     async def release_lease(self, scope: str, holder: str) -> None:
         """Give the lease up, if it is still the holder's."""
 
-    async def read_entries(self, scope: str) -> dict[str, bytes]:
-        """A scope's entries as they lie there, by name. Raises WrongType."""
+    async def read_entries(self, scope: str, known: EntriesSnapshot) -> EntriesSnapshot:
+        """A scope's entries as they lie there; ``known`` itself while they are the same. Raises WrongType."""
 
     async def write_entries(
         self, scope: str, *, changed: Mapping[str, PeriodicEntry], removed: Collection[str]

@@ -8,12 +8,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from longshore.broker.connection import Command, RedisConnection
+from longshore.broker.entry_reader import read_entries_command, stored_entries
 from longshore.broker.scripts import QUEUE_SNAPSHOT
 from longshore.errors import InvalidData, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.protocol.periodic import TickRecord, decode_lease, decode_tick_record, entry_id
-from longshore.protocol.snapshots import NO_LOOKAHEAD, BrokerSnapshot, QueueSnapshot, SchedulerLease, ServerSnapshot
+from longshore.protocol.snapshots import (
+    NO_LOOKAHEAD,
+    BrokerSnapshot,
+    EntriesSnapshot,
+    QueueSnapshot,
+    SchedulerLease,
+    ServerSnapshot,
+)
 
 
 async def poll_broker(
@@ -23,6 +31,7 @@ async def poll_broker(
     scope: str | None,
     ticks_of: Mapping[str, str],
     lookaheads: Mapping[str, Collection[timedelta]],
+    known: EntriesSnapshot,
     now: datetime,
 ) -> BrokerSnapshot:
     """See :meth:`longshore.inspector.Inspector.snapshot`."""
@@ -32,7 +41,7 @@ async def poll_broker(
     ahead = {name: tuple(lookaheads.get(name, ())) for name in names}
     commands += [queue_command(name, now, ahead[name]) for name in names]
     if scope is not None:
-        commands += [("GET", keys.scheduler_lease(scope)), ("HGETALL", keys.periodic_entries(scope))]
+        commands += [("GET", keys.scheduler_lease(scope)), read_entries_command(scope, known)]
         commands += [("HGETALL", keys.tick_record(queue, entry_id(scope, name))) for name, queue in ticks.items()]
 
     started = time.perf_counter()
@@ -42,7 +51,7 @@ async def poll_broker(
     info, server_keys, *rest = replies
     _raise_wrong_type(info, server_keys)
     depths, periodic = rest[: len(names)], rest[len(names) :]
-    lease, entries, *records = periodic or (None, [])
+    lease, entries, *records = periodic or (None, [b""])
     _raise_wrong_type(lease, entries)
     return BrokerSnapshot(
         redis_version=_version(info),
@@ -50,7 +59,7 @@ async def poll_broker(
         queues={name: queue_snapshot(name, reply, ahead[name]) for name, reply in zip(names, depths, strict=True)},
         servers=await _servers(connection, server_keys, keep_payloads=False),
         scheduler=_lease(lease),
-        entries={_text(name): data for name, data in _pairs(entries)},
+        entries=stored_entries(entries, known),
         ticks=_ticks(ticks, records),
     )
 

@@ -16,7 +16,14 @@ from longshore.inspector.connected import Connected
 from longshore.inspector.reading import is_registered
 from longshore.protocol import codec, keys
 from longshore.protocol.notices import QueueResumed
-from longshore.protocol.snapshots import BrokerSnapshot, GroupSnapshot, QueueDay, QueueSnapshot
+from longshore.protocol.snapshots import (
+    NO_ENTRIES,
+    BrokerSnapshot,
+    EntriesSnapshot,
+    GroupSnapshot,
+    QueueDay,
+    QueueSnapshot,
+)
 
 # Groups of which tasks are measured; the others are taken to be like them.
 _GROUPS_MEASURED = 5
@@ -35,6 +42,7 @@ class Queues(Connected):
         scope: str | None = None,
         ticks_of: Mapping[str, str] = _NO_TICKS,
         lookaheads: Mapping[str, Collection[timedelta]] = _NO_LOOKAHEADS,
+        known: EntriesSnapshot = NO_ENTRIES,
         now: datetime | None = None,
     ) -> BrokerSnapshot:
         """Everything worth watching, in at most two round trips; writes nothing.
@@ -42,7 +50,8 @@ class Queues(Connected):
         ``queues``: the queues to read, registered or not. One that cannot be read carries its problem; the others are
         read. ``scope``: whose scheduler and periodic entries to read. ``ticks_of``: for each entry whose tick record is
         wanted, the name of its queue, since the record lies beside it. ``lookaheads``: of queues whose scheduled and
-        retry tasks shall be counted ahead of their time, how far (whole seconds). Raises WrongType when a key that
+        retry tasks shall be counted ahead of their time, how far (whole seconds). ``known``: the entries of an earlier
+        snapshot of the same scope; while nothing changed they are not sent again. Raises WrongType when a key that
         belongs to no queue holds something else.
         """
         return await poll_broker(
@@ -51,6 +60,7 @@ class Queues(Connected):
             scope=scope,
             ticks_of=ticks_of,
             lookaheads=lookaheads,
+            known=known,
             now=now if now is not None else self._clock(),
         )
 

@@ -83,9 +83,13 @@ class Agenda:
         self._scope = scope
         self._planned: dict[str, Planned] = {}
         self._unusable: dict[str, tuple[bytes, str]] = {}  # name to the bytes and what is wrong with them
+        self._sources: Mapping[str, bytes] = {}
 
     def update(self, sources: Mapping[str, bytes]) -> bool:
         """Take over the entries as they lie in Redis; whether there was any change."""
+        if sources is self._sources:  # asked every second, with hundreds of entries
+            return False
+        self._sources = sources
         changed = False
         for name in (self._planned.keys() | self._unusable.keys()) - sources.keys():
             self._planned.pop(name, None)

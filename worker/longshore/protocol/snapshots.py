@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
@@ -79,6 +79,26 @@ class SchedulerLease:
     since: datetime  # when it became active
 
 
+@dataclass(frozen=True, slots=True)
+class EntriesSnapshot(Mapping[str, bytes]):
+    """The periodic entries of a scope as they lie in Redis: name to JSON. Two with equal digests are equal."""
+
+    found: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+    digest: bytes = b""  # of all of them; b"" of none
+
+    def __getitem__(self, name: str) -> bytes:
+        return self.found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+NO_ENTRIES = EntriesSnapshot()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerSnapshot:
     """Everything the operator polls of one Redis."""
@@ -88,7 +108,7 @@ class BrokerSnapshot:
     queues: Mapping[str, QueueSnapshot]  # every queue that was asked for
     servers: tuple[ServerSnapshot, ...] = ()  # by host, then id
     scheduler: SchedulerLease | None = None  # None: no scheduler is active, or no scope was given
-    entries: Mapping[str, bytes] = field(default_factory=dict)  # PeriodicTask name to the entry's JSON as found
+    entries: EntriesSnapshot = NO_ENTRIES  # by the PeriodicTask's name
     ticks: Mapping[str, TickRecord] = field(default_factory=dict)  # PeriodicTask name to its record, if there is one
 
 

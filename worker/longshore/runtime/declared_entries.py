@@ -9,7 +9,8 @@ from datetime import datetime
 from longshore.broker.periodic_base import PeriodicStore
 from longshore.policy.entry_sync import decide_sync
 from longshore.protocol.periodic import PeriodicEntry
-from longshore.runtime.entry_provider import EntryPoll
+from longshore.protocol.snapshots import NO_ENTRIES
+from longshore.runtime.entry_provider import Declared, EntryPoll
 from longshore.runtime.timing import Clock
 
 _logger = logging.getLogger("longshore.scheduler")
@@ -40,6 +41,9 @@ class DeclaredEntries:
         self._poll = poll
         self._clock = clock
         self._errors: Mapping[str, str] = {}
+        self._stored = NO_ENTRIES
+        # The last answer, and what it was made of: most seconds, nothing has changed.
+        self._settled: tuple[object, object, Mapping[str, bytes]] | None = None
 
     @property
     def errors(self) -> Mapping[str, str]:
@@ -47,7 +51,8 @@ class DeclaredEntries:
 
     async def read(self) -> Mapping[str, bytes]:
         declared, kept, errors = dict(self._fixed), set[str](), {}
-        stored = await self._store.read_entries(self._scope)
+        provided: Declared | None = None
+        self._stored = stored = await self._store.read_entries(self._scope, self._stored)
         if self._poll is not None:
             provided = await self._poll.current()
             if self._poll.failure is not None:
@@ -58,6 +63,9 @@ class DeclaredEntries:
                 declared = {**provided.entries, **declared}
                 errors |= provided.problems
                 kept.update(provided.problems)  # what was declared under that name before goes on
+        self._errors = errors
+        if self._settled is not None and self._settled[0] is stored and self._settled[1] is provided:
+            return self._settled[2]
         now: datetime = self._clock()
         sync = decide_sync(declared, stored, kept=kept, now=now)
         if sync.changed or sync.removed:
@@ -71,7 +79,8 @@ class DeclaredEntries:
                     "removed": ",".join(sorted(sync.removed)),
                 },
             )
-        self._errors = errors
+        else:
+            self._settled = stored, provided, sync.entries
         return sync.entries
 
     async def aclose(self) -> None:

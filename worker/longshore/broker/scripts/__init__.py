@@ -71,6 +71,7 @@ SET_ASIDE_GROUPED = _load("set_aside_grouped", "zset zset")
 RECLAIM_AGGREGATION_SET = _load("reclaim_aggregation_set", "zset zset zset set")
 
 # Schedulers
+READ_ENTRIES = _load("read_entries", "hash")
 TICK = _load("tick", "hash hash list string")
 HOLD_SCHEDULER_LEASE = _load("hold_scheduler_lease", "string")
 RELEASE_SCHEDULER_LEASE = _load("release_scheduler_lease", "string")
