@@ -24,6 +24,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca-bu
 COPY pyproject.toml README.md LICENSE /src/
 COPY worker /src/worker
 COPY operator /src/operator
+COPY crds /src/crds
 RUN /opt/pip/bin/pip wheel --no-index --no-build-isolation --no-deps --wheel-dir /src/dist /src \
     && /opt/pip/bin/pip --python /opt/longshore/bin/python install --no-deps --no-index --root /package /src/dist/*.whl
 

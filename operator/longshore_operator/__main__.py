@@ -17,7 +17,26 @@ from longshore_operator.settings import Settings
 logger = logging.getLogger(__name__)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class _Commands(click.Group):
+    """`plan` is imported only when it is asked for: a running operator has no use for what it needs."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return ["plan"]
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        if name != "plan":
+            return None
+        from longshore_operator.dry_run.command import plan
+
+        return plan
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+@click.pass_context
 @click.option(
     "--namespace",
     envvar="LONGSHORE_OPERATOR_NAMESPACE",
@@ -68,6 +87,7 @@ logger = logging.getLogger(__name__)
     show_default=True,
 )
 def main(
+    context: click.Context,
     namespace: str | None,
     watch_namespace: str | None,
     image: str | None,
@@ -79,7 +99,12 @@ def main(
     log_level: str,
     log_format: str,
 ) -> None:
-    """Run Longshore's operator: Brokers, Queues, WorkerPools and PeriodicTasks become running workers."""
+    """Run Longshore's operator: Brokers, Queues, WorkerPools and PeriodicTasks become running workers.
+
+    With the command `plan`, only say what it would do.
+    """
+    if context.invoked_subcommand is not None:
+        return
     logs.set_up(level=log_level, form=log_format)
     try:
         settings = Settings.parse(

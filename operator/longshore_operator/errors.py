@@ -6,6 +6,7 @@ OperatorError
 ├── LeaseLost                another replica leads, or the Lease could not be renewed: exit, start again as a standby
 ├── WatchEnded               the watcher has stopped although nobody asked it to: exit and start again
 ├── InvalidResource          an object of ours whose fields cannot be read, whatever stored it
+├── UnreadableManifest       a file given to `plan` that holds no Kubernetes objects
 ├── TemplateRefused          the API server does not accept a Deployment we rendered: say so on its owner
 └── ApiError                 any answer of the API server that is not a success
     ├── ApiUnavailable           no answer, overload, its own failure, or no login (401): try again later
@@ -45,6 +46,15 @@ class InvalidResource(OperatorError):
         super().__init__(f"{ref}: {problem}")
         self.ref = ref  # as "Queue/critical"
         self.problem = problem  # every field that is wrong, and why
+
+
+class UnreadableManifest(OperatorError):
+    """What was given to ``plan`` cannot be read as Kubernetes objects."""
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(f"{source}: {problem}")
+        self.source = source  # the file, and the document in it
+        self.problem = problem
 
 
 class TemplateRefused(OperatorError):
