@@ -41,7 +41,7 @@ def test_a_missing_field_is_told_by_name() -> None:
 
 
 def test_a_long_value_is_shortened_where_it_is_shown() -> None:
-    (said,) = problems(manifest("WorkerPool", {**GOOD["WorkerPool"], "brokerRef": "X" * 61}))
+    said, _ = problems(manifest("WorkerPool", {**GOOD["WorkerPool"], "brokerRef": "X" * 61}))
     assert said.startswith("spec.brokerRef: 'XXX") and "…" in said
 
 
