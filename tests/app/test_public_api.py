@@ -43,6 +43,7 @@ PUBLIC = {
     "QueueSnapshot": "what an inspector saw of a queue",
     "RateLimit": "so many starts of tasks in a period",
     "RedisSettings": "where and how to connect",
+    "RedisTls": "certificates and names of a TLS connection",
     "RetryAction": "retry, archive or drop",
     "RetryDecision": "what becomes of a failed task",
     "RetryLater": "raised to be attempted again after so long",

@@ -4,6 +4,7 @@ from longshore.app import App
 from longshore.attempt_log import log_attempts
 from longshore.blocking import run
 from longshore.broker.base import RedisSettings
+from longshore.broker.tls import RedisTls
 from longshore.client import Client
 from longshore.context import Context
 from longshore.embedding import lifespan
@@ -99,6 +100,7 @@ __all__ = [
     "QueueSnapshot",
     "RateLimit",
     "RedisSettings",
+    "RedisTls",
     "RetryAction",
     "RetryDecision",
     "RetryLater",

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from longshore.broker.tls import RedisTls
 from longshore.errors import InvalidData, InvalidOption, WrongType
 from longshore.protocol.messages import (
     SchedulerEnqueueEvent,
@@ -296,6 +297,7 @@ class RedisSettings:
     password: str | None = field(default=None, repr=False)  # overrides the URL's
     sentinel_username: str | None = None  # of the sentinels, who have their own; overrides the URL's query
     sentinel_password: str | None = field(default=None, repr=False)  # overrides the URL's query
+    tls: RedisTls | None = None  # for rediss…://; instead of the ssl_… options of the URL's query
     timeout: timedelta = timedelta(seconds=5)  # to connect, and for any one command
 
     @classmethod

@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from longshore.broker.base import RedisSettings
+from longshore.broker.tls import RedisTls, TlsConnection, tls_context
 from longshore.errors import InvalidOption
 
 _FIELD = "redis URL"
@@ -108,6 +109,8 @@ def redis_target(settings: RedisSettings) -> RedisTarget:
         options["username"] = settings.username
     if settings.password is not None:
         options["password"] = settings.password
+    if settings.tls is not None:
+        options = _with_tls(options, settings.tls, secure=server_scheme == "rediss")
     target = RedisTarget(
         topology=topology,
         endpoints=tuple(endpoints),
@@ -122,6 +125,20 @@ def redis_target(settings: RedisSettings) -> RedisTarget:
         given = ", ".join(name for name in query if name.startswith(_TLS_PREFIX))
         raise InvalidOption(_FIELD, f"its TLS options ({given}) cannot be used; is the scheme rediss…://?") from None
     return target
+
+
+def _with_tls(options: Mapping[str, Any], tls: RedisTls, *, secure: bool) -> dict[str, Any]:
+    if not secure:
+        raise InvalidOption(_FIELD, "must begin with rediss://, rediss-sentinel:// or rediss-cluster:// for TLS")
+    twice = [name for name in options if name.startswith(_TLS_PREFIX)]
+    if twice:
+        raise InvalidOption(_FIELD, f"has TLS options ({', '.join(twice)}), and others are given beside it")
+    return {
+        **options,
+        "connection_class": TlsConnection,
+        "tls_context": tls_context(tls),
+        "tls_server_name": tls.server_name,
+    }
 
 
 def address_of(endpoint: Endpoint) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from longshore.cli.settings import REDIS_SETTINGS, redis_settings, with_settings
+from longshore.broker.base import RedisSettings
+from longshore.cli.redis_options import with_redis
 from longshore.cli.values import Duration, Header, Moment, TimeLimit
 from longshore.client import Client
 from longshore.errors import InvalidOption
@@ -34,18 +35,13 @@ from longshore.task import Task
 @click.option("--retention", type=Duration(), help="Keep the task so long after success.")
 @click.option("--group", help="Wait in this group to be aggregated.")
 @click.option("--header", "headers", type=Header(), multiple=True, help="Text that travels along. May be repeated.")
-@with_settings(*REDIS_SETTINGS)
+@with_redis
 def enqueue(
     task_type: str,
     payload: str | None,
     raw: bool,
     headers: tuple[tuple[str, str], ...],
-    redis: str,
-    redis_username: str | None,
-    redis_password: str | None,
-    redis_sentinel_username: str | None,
-    redis_sentinel_password: str | None,
-    redis_timeout: timedelta,
+    redis: RedisSettings,
     **options: str | int | timedelta | datetime | None,
 ) -> None:
     """Create a task of TYPE and print its id."""
@@ -53,12 +49,9 @@ def enqueue(
     if headers:
         given["headers"] = dict(headers)
     task = Task(task_type, _payload(payload, raw=raw), **given)
-    settings = redis_settings(
-        redis, redis_username, redis_password, redis_sentinel_username, redis_sentinel_password, redis_timeout
-    )
 
     async def create() -> str:
-        async with Client(settings, retry_for=0) as client:
+        async with Client(redis, retry_for=0) as client:
             return (await client.enqueue(task)).message.id
 
     click.echo(asyncio.run(create()))

@@ -8,10 +8,12 @@ from datetime import timedelta
 import click
 
 from longshore.blocking import fastest_loop
+from longshore.broker.base import RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
 from longshore.cli.process import heed_sigterm
-from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, redis_settings, with_settings
+from longshore.cli.redis_options import with_redis
+from longshore.cli.settings import LOG_SETTINGS, with_settings
 from longshore.cli.target import load_app, scope_of
 from longshore.cli.worker import reach
 from longshore.scheduler import Scheduler
@@ -27,18 +29,14 @@ from longshore.scheduler import Scheduler
     help="Whose entries to run: namespace and name of the Broker, or a name for the application's. "
     "Default: the application, as in shop.tasks.app.",
 )
-@with_settings(*REDIS_SETTINGS, "redis_wait", "sync_interval", "health_address", *LOG_SETTINGS)
+@with_redis
+@with_settings("redis_wait", "sync_interval", "health_address", *LOG_SETTINGS)
 @click.pass_context
 def scheduler(
     context: click.Context,
     application: str | None,
     scope: str | None,
-    redis: str,
-    redis_username: str | None,
-    redis_password: str | None,
-    redis_sentinel_username: str | None,
-    redis_sentinel_password: str | None,
-    redis_timeout: timedelta,
+    redis: RedisSettings,
     redis_wait: timedelta,
     sync_interval: timedelta,
     health_address: tuple[str, int] | None,
@@ -52,9 +50,6 @@ def scheduler(
     active, the others stand by, and no tick is enqueued twice.
     """
     heed_sigterm()
-    settings = redis_settings(
-        redis, redis_username, redis_password, redis_sentinel_username, redis_sentinel_password, redis_timeout
-    )
     app = None if application is None else load_app(application)
     chosen = scope or (scope_of(application) if application is not None else None)
     if chosen is None or (app is None and not _names_a_broker(chosen)):
@@ -66,7 +61,7 @@ def scheduler(
     set_up_logs(log_level, log_format)
 
     async def serve() -> None:
-        broker = RedisBroker.connect(settings)
+        broker = RedisBroker.connect(redis)
         try:
             running = Scheduler(
                 chosen, app=app, sync_interval=sync_interval, broker=broker, health_address=health_address

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
 
-from longshore.broker.base import RedisSettings
 from longshore.cli.values import Address, Duration, ProcessCount, QueuePriorities
 from longshore.errors import InvalidOption
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, LARGEST_SET
@@ -76,6 +74,42 @@ SETTINGS = {
             env="LONGSHORE_REDIS_SENTINEL_PASSWORD",
             type=str,
             help="Password for the sentinels; wins over the URL's.",
+        ),
+        Setting(
+            name="redis_tls_ca_file",
+            flag="--redis-tls-ca-file",
+            env="LONGSHORE_REDIS_TLS_CA_FILE",
+            type=str,
+            help="PEM file of the authorities to trust with a rediss:// URL. Default: the system's.",
+        ),
+        Setting(
+            name="redis_tls_cert_file",
+            flag="--redis-tls-cert-file",
+            env="LONGSHORE_REDIS_TLS_CERT_FILE",
+            type=str,
+            help="PEM file of the certificate to show to Redis.",
+        ),
+        Setting(
+            name="redis_tls_key_file",
+            flag="--redis-tls-key-file",
+            env="LONGSHORE_REDIS_TLS_KEY_FILE",
+            type=str,
+            help="PEM file of that certificate's key. Default: the certificate's file.",
+        ),
+        Setting(
+            name="redis_tls_server_name",
+            flag="--redis-tls-server-name",
+            env="LONGSHORE_REDIS_TLS_SERVER_NAME",
+            type=str,
+            help="Name that Redis' certificate must be for. Default: the host as it is connected to.",
+        ),
+        Setting(
+            name="redis_tls_insecure_skip_verify",
+            flag="--redis-tls-insecure-skip-verify/--no-redis-tls-insecure-skip-verify",
+            env="LONGSHORE_REDIS_TLS_INSECURE_SKIP_VERIFY",
+            type=bool,
+            default=False,
+            help="Take any certificate of Redis': whoever is between can read and change everything.",
         ),
         Setting(
             name="redis_timeout",
@@ -207,14 +241,6 @@ SETTINGS = {
     )
 }
 
-REDIS_SETTINGS = (
-    "redis",
-    "redis_username",
-    "redis_password",
-    "redis_sentinel_username",
-    "redis_sentinel_password",
-    "redis_timeout",
-)
 LOG_SETTINGS = ("log_level", "log_format")
 
 
@@ -238,25 +264,6 @@ def with_settings(*names: str) -> Callable[[F], F]:
         return command
 
     return decorate
-
-
-def redis_settings(
-    redis: str,
-    redis_username: str | None,
-    redis_password: str | None,
-    redis_sentinel_username: str | None,
-    redis_sentinel_password: str | None,
-    redis_timeout: timedelta,
-) -> RedisSettings:
-    """Where and how to connect."""
-    return RedisSettings(
-        url=redis,
-        username=redis_username,
-        password=redis_password,
-        sentinel_username=redis_sentinel_username,
-        sentinel_password=redis_sentinel_password,
-        timeout=redis_timeout,
-    )
 
 
 def merged_queues(given: tuple[dict[str, int], ...]) -> dict[str, int]:

@@ -14,10 +14,12 @@ import click
 
 from longshore.app import App
 from longshore.blocking import fastest_loop
+from longshore.broker.base import RedisSettings
 from longshore.broker.redis_broker import RedisBroker
 from longshore.cli.logs import set_up_logs
 from longshore.cli.process import heed_no_more, heed_sigterm, leaving_soon
-from longshore.cli.settings import LOG_SETTINGS, REDIS_SETTINGS, merged_queues, redis_settings, with_settings
+from longshore.cli.redis_options import with_redis
+from longshore.cli.settings import LOG_SETTINGS, merged_queues, with_settings
 from longshore.cli.supervised import reporting, supervisor
 from longshore.cli.supervisor import Supervisor, worker_command
 from longshore.cli.target import load_app, scope_of
@@ -30,8 +32,8 @@ _PAUSE_S = 1.0  # between two attempts to reach Redis at start
 
 @click.command()
 @click.argument("application", metavar="MODULE:APP", envvar="LONGSHORE_APP")
+@with_redis
 @with_settings(
-    *REDIS_SETTINGS,
     "redis_wait",
     "queues",
     "strict_priority",
@@ -49,12 +51,7 @@ _PAUSE_S = 1.0  # between two attempts to reach Redis at start
 )
 def worker(
     application: str,
-    redis: str,
-    redis_username: str | None,
-    redis_password: str | None,
-    redis_sentinel_username: str | None,
-    redis_sentinel_password: str | None,
-    redis_timeout: timedelta,
+    redis: RedisSettings,
     redis_wait: timedelta,
     queues: tuple[dict[str, int], ...],
     strict_priority: bool,
@@ -78,9 +75,6 @@ def worker(
     """
     heed_sigterm()
     priorities = merged_queues(queues)
-    settings = redis_settings(
-        redis, redis_username, redis_password, redis_sentinel_username, redis_sentinel_password, redis_timeout
-    )
     above = supervisor()
     if processes > 1 and above is None:
         set_up_logs(log_level, log_format)
@@ -89,7 +83,7 @@ def worker(
     set_up_logs(log_level, log_format)
 
     async def serve(app: App) -> None:
-        broker = RedisBroker.connect(settings)
+        broker = RedisBroker.connect(redis)
         try:
             server = Server(
                 app,
