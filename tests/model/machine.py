@@ -486,6 +486,8 @@ class Machine(Processes, RuleBasedStateMachine):
         day = self.now.date()
         assert depth.processed_today == model.counters.get(keys.processed(queue, day), 0)
         assert depth.failed_today == model.counters.get(keys.failed(queue, day), 0)
+        assert depth.processed_total == model.counters.get(keys.processed_total(queue), 0)
+        assert depth.failed_total == model.counters.get(keys.failed_total(queue), 0)
         assert (self.run(self.inspector.memory_usage(queue)) > 0) >= bool(model.tasks.keys() - _in_sets(model.sets))
 
 

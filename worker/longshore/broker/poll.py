@@ -84,6 +84,8 @@ def queue_command(queue: str, now: datetime, lookaheads: Sequence[timedelta] = (
         keys.paused(queue),
         keys.processed(queue, day),
         keys.failed(queue, day),
+        keys.processed_total(queue),
+        keys.failed_total(queue),
     )
     arguments = (codec.unix_seconds(now), keys.task_prefix(queue), keys.group_prefix(queue))
     later = (codec.unix_seconds(now + lookahead) for lookahead in lookaheads)
@@ -94,8 +96,9 @@ def queue_snapshot(queue: str, reply: Any, lookaheads: Sequence[timedelta] = ())
     """The depth in a reply to :func:`queue_command`, or the problem when it is a WrongType."""
     if isinstance(reply, WrongType):
         return QueueSnapshot(name=queue, problem=str(reply))
-    counts, (due, paused, since, processed, failed), due_by = reply[:7], reply[7:12], reply[12:]
+    counts, (due, paused, since), counters, due_by = reply[:7], reply[7:10], reply[10:14], reply[14:]
     pending, active, scheduled, retry, archived, completed, aggregating = counts
+    processed_today, failed_today, processed_total, failed_total = map(integer, counters)
     since_ns = integer(since)
     return QueueSnapshot(
         name=queue,
@@ -111,8 +114,10 @@ def queue_snapshot(queue: str, reply: Any, lookaheads: Sequence[timedelta] = ())
         # only the key's existence pauses: a value that is no time means an unknown one
         paused_at=None if paused is None else codec.from_unix_seconds(integer(paused)),
         oldest_pending_at=codec.from_unix_nanoseconds(since_ns) if since_ns > 0 else None,
-        processed_today=integer(processed),
-        failed_today=integer(failed),
+        processed_today=processed_today,
+        failed_today=failed_today,
+        processed_total=processed_total,
+        failed_total=failed_total,
     )
 
 

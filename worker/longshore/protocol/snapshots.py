@@ -37,6 +37,8 @@ class QueueSnapshot:
     oldest_pending_at: datetime | None = None
     processed_today: int = 0  # attempts since midnight UTC, failed ones included
     failed_today: int = 0  # failed attempts since midnight UTC
+    processed_total: int = 0  # attempts ever, failed ones included
+    failed_total: int = 0  # failed attempts ever
     problem: str | None = None  # why the queue cannot be read (a key of another type); every count is 0 then
 
     @property

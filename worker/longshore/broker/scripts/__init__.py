@@ -78,7 +78,7 @@ RELEASE_SCHEDULER_LEASE = _load("release_scheduler_lease", "string")
 WRITE_PERIODIC_ERRORS = _load("write_periodic_errors", "hash")
 
 # Inspectors
-QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set string string string")
+QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set string string string string string")
 LIST_TASKS = _load("list_tasks", "any zset")
 READ_TASK = _load("read_task", "hash zset")
 RUN_TASK = _load("run_task", "hash list set", "leave_waiting")

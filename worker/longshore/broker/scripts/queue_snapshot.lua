@@ -10,13 +10,15 @@
 -- KEYS[8]  asynq:{<queue>}:paused             string
 -- KEYS[9]  asynq:{<queue>}:processed:<date>   integer
 -- KEYS[10] asynq:{<queue>}:failed:<date>      integer
+-- KEYS[11] asynq:{<queue>}:processed           integer
+-- KEYS[12] asynq:{<queue>}:failed              integer
 -- ARGV[1]  now                                Unix seconds
 -- ARGV[2]  asynq:{<queue>}:t:                 prefix of the tasks' keys
 -- ARGV[3]  asynq:{<queue>}:g:                 prefix of the groups' keys
 -- ARGV[4…] later moments                      Unix seconds; none unless somebody looks ahead
 --
 -- Reply: pending, active, scheduled, retry, archived, completed, aggregating, due (all counts), value of paused or nil,
---        pending_since of the oldest pending task or nil, processed and failed today (nil for none); then for
+--        pending_since of the oldest pending task or nil, processed and failed today and ever (nil for none); then for
 --        each later moment the tasks that are due by then.
 --        Nothing is written.
 --
@@ -43,10 +45,9 @@ local reply = {
   due(ARGV[1]),
   redis.call("GET", KEYS[8]),
   type(since) == "string" and since,
-  redis.call("GET", KEYS[9]),
-  redis.call("GET", KEYS[10]),
+  unpack(redis.call("MGET", KEYS[9], KEYS[10], KEYS[11], KEYS[12])),
 }
 for index = 4, #ARGV do
-  reply[index + 9] = due(ARGV[index])
+  reply[index + 11] = due(ARGV[index])
 end
 return reply

@@ -1,0 +1,5 @@
+"""What Prometheus is told, from values that were read elsewhere. Needs the extra ``metrics``.
+
+Nothing here reads Redis, starts a server or keeps a series: whoever serves ``/metrics`` hands over what it knows at
+that moment, so a queue that is gone is gone from the answer, too.
+"""
