@@ -8,6 +8,7 @@ OperatorError
 ├── InvalidResource          an object of ours whose fields cannot be read, whatever stored it
 ├── UnreadableManifest       a file given to `plan` that holds no Kubernetes objects
 ├── TemplateRefused          the API server does not accept a Deployment we rendered: say so on its owner
+├── BudgetRefused            the same of a PodDisruptionBudget, without which the workers run all the same
 └── ApiError                 any answer of the API server that is not a success
     ├── ApiUnavailable           no answer, overload, its own failure, or no login (401): try again later
     ├── ObjectGone               the object (or the whole kind) is not there
@@ -62,6 +63,15 @@ class TemplateRefused(OperatorError):
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(f"Deployment {name}: {message}")
+        self.name = name
+        self.message = message
+
+
+class BudgetRefused(OperatorError):
+    """The API server refuses a rendered PodDisruptionBudget. ``message`` is its own."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"PodDisruptionBudget {name}: {message}")
         self.name = name
         self.message = message
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from longshore_operator.cluster.resources import (
     BROKERS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     EVENTS,
     LEASES,
     OWN_KINDS,
@@ -71,6 +72,12 @@ RULES: tuple[Rule, ...] = (
         resources=(DEPLOYMENTS.plural,),
         verbs=("get", *_WATCH, "create", "patch", "delete"),
         why="workers and schedulers; server-side apply is a patch, and a create when there is none yet",
+    ),
+    Rule(
+        group=DISRUPTION_BUDGETS.group,
+        resources=(DISRUPTION_BUDGETS.plural,),
+        verbs=("get", *_WATCH, "create", "patch", "delete"),
+        why="what the drain of a node may take of a pool at once",
     ),
     Rule(
         group=PODS.group,

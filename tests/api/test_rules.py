@@ -207,6 +207,35 @@ RULES = [
         bad=({"maxReplicas": 5, "zeroAfter": "25h"}, {"maxReplicas": 5, "zeroAfter": "2 minutes"}),
         says="must be a duration from 0s to 24h, written like 2m or 90s",
     ),
+    Rule(
+        kind="WorkerPool",
+        path="rollout",
+        good=({}, {"maxUnavailable": 1, "maxSurge": 0}, {"maxUnavailable": "0%", "maxSurge": "1%"}),
+        bad=(
+            {"maxSurge": 0},
+            {"maxSurge": "0%"},
+            {"maxUnavailable": "0%", "maxSurge": 0},
+            {"maxUnavailable": 0, "maxSurge": "0%"},
+        ),
+        says="must not have both maxUnavailable and maxSurge at 0",
+    ),
+    *(
+        Rule(
+            kind="WorkerPool",
+            path="rollout",
+            good=tuple({"maxUnavailable": 1, "maxSurge": 1, way: step} for step in (0, 10000, "0%", "33%", "100%")),
+            bad=tuple({way: step} for step in (-1, 10001, "101%", "5", "05%", "x")),
+            says="must be a number of workers from 0 to 10000, or a percentage from 0% to 100%",
+        )
+        for way in ("maxUnavailable", "maxSurge")
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="disruption",
+        good=({}, *({"maxUnavailable": step} for step in (1, 10000, "1%", "100%"))),
+        bad=tuple({"maxUnavailable": step} for step in (0, -1, 10001, "0%", "101%", "5", "x")),
+        says="must be a number of workers from 1 to 10000, or a percentage from 1% to 100%; with 0 no node could",
+    ),
     labels("WorkerPool", "template.metadata.labels"),
     Rule(
         kind="WorkerPool",

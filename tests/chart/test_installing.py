@@ -82,6 +82,7 @@ NEEDED = [
     *(Ask("patch", f"{kind}/status longshore.dev") for kind in KINDS),
     Ask("patch", "brokers longshore.dev"),
     *(Ask(verb, "deployments apps") for verb in ("get", "list", "watch", "create", "patch", "delete")),
+    *(Ask(verb, "poddisruptionbudgets policy") for verb in ("get", "list", "watch", "create", "patch", "delete")),
     *(Ask(verb, "pods") for verb in ("list", "watch", "patch")),
     Ask("get", "secrets", name="redis"),
     *(Ask(verb, "events") for verb in ("create", "patch")),

@@ -25,6 +25,7 @@ from localcluster.access import Access
 from longshore_operator.cluster.resources import (
     BROKERS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     EVENTS,
     LEASES,
     PERIODIC_TASKS,
@@ -41,12 +42,24 @@ Manifest = dict[str, Any]
 
 KINDS = {
     each.kind: each
-    for each in (BROKERS, QUEUES, WORKER_POOLS, PERIODIC_TASKS, DEPLOYMENTS, PODS, SECRETS, EVENTS, LEASES)
+    for each in (
+        BROKERS,
+        QUEUES,
+        WORKER_POOLS,
+        PERIODIC_TASKS,
+        DEPLOYMENTS,
+        DISRUPTION_BUDGETS,
+        PODS,
+        SECRETS,
+        EVENTS,
+        LEASES,
+    )
 }
 KINDS |= {
     kind: Resource(group=group, version="v1", kind=kind, plural=plural)
     for group, kind, plural in (
         ("", "ServiceAccount", "serviceaccounts"),
+        ("", "ResourceQuota", "resourcequotas"),
         ("rbac.authorization.k8s.io", "Role", "roles"),
         ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings"),

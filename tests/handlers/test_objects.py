@@ -326,13 +326,15 @@ def test_a_pool_can_be_deleted_while_no_operator_runs(
     namespace: Namespace, operator: OperatorProcess, redis_url: str
 ) -> None:
     namespace.apply(broker(redis_url))
-    namespace.apply(pool("crew", "mail", replicas=2))
+    namespace.apply(pool("crew", "mail", replicas=2, disruption={}))
     eventually(lambda: len(namespace.list("Pod")), 2)
+    eventually(lambda: len(namespace.list("PodDisruptionBudget")), 1)
     operator.kill()
     namespace.delete("WorkerPool", "crew")
     eventually(lambda: namespace.get("WorkerPool", "crew"), None)
     eventually(lambda: namespace.get("Deployment", "crew-worker"), None, within_s=60)
     eventually(lambda: namespace.list("Pod"), [], within_s=60)
+    eventually(lambda: namespace.list("PodDisruptionBudget"), [], within_s=60)
 
 
 def test_a_change_of_the_count_rolls_no_pod_and_a_change_of_the_image_leaves_the_count(

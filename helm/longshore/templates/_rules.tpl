@@ -22,6 +22,10 @@ cannot list them.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
+# What the drain of a node may take of a pool at once.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
 # Which workers are busy; the pod-deletion-cost annotation before a shrink.
 - apiGroups: [""]
   resources: [pods]

@@ -60,8 +60,9 @@ INVALID_TEMPLATE = _reason(
 NAME_CONFLICT = _reason(
     "NameConflict",
     "WorkerPool Ready=False; Broker SchedulerReady=False",
-    "A Deployment of the name that is needed exists and belongs to someone else. It is left alone.",
-    "Delete or rename that Deployment, or give our object another name.",
+    "A Deployment, or a pool's PodDisruptionBudget, of the name that is needed exists and belongs to someone else. "
+    "It is left alone.",
+    "Delete or rename what the message names, or give our object another name.",
 )
 INVALID_SPEC = _reason(
     "InvalidSpec",
@@ -152,6 +153,12 @@ WORKERS_FAILING = _reason(
     "Pods cannot be made, cannot start or end again and again. It stays until every wanted worker is ready.",
     "The message names Kubernetes' reason; `kubectl describe` and `kubectl logs` of the pods tell more.",
 )
+DISRUPTION_BUDGET_REFUSED = _reason(
+    "DisruptionBudgetRefused",
+    "WorkerPool Ready=False",
+    "The API server does not take the pool's PodDisruptionBudget; the message is its own. The workers run without one.",
+    "Most often a quota or a missing right of the operator; it is tried again every half minute.",
+)
 SCALING_UP = _reason("ScalingUp", "WorkerPool Progressing=True; Event", "Workers are being added.")
 SCALING_DOWN = _reason(
     "ScalingDown", "WorkerPool Progressing=True; Event", "Workers are being removed, idle ones first."
@@ -186,7 +193,7 @@ STEP_LIMITED = _reason(
 EDIT_UNDONE = _reason(
     "EditUndone",
     "Event",
-    "Someone edited fields of a Deployment that the operator owns, and it has put them back.",
+    "Someone edited fields of a Deployment or a PodDisruptionBudget that the operator owns, and it has put them back.",
     "Change the WorkerPool or the Broker instead. Labels and annotations of others stay.",
 )
 

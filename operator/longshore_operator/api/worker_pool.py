@@ -46,6 +46,21 @@ class Autoscaling(ApiModel):
     paused: bool = False  # the count stays as it is
 
 
+class RollingUpdate(ApiModel):
+    """How workers of an older spec are replaced: workers, or percent of the count."""
+
+    # New pods are ready before old ones go: capacity never falls below the count, and a broken image takes no working
+    # pod away. An old worker that has to go finishes its tasks meanwhile.
+    max_unavailable: int | str = 0
+    max_surge: int | str = "25%"
+
+
+class Disruption(ApiModel):
+    """What the drain of a node may take at once: workers, or percent of the count."""
+
+    max_unavailable: int | str = 1
+
+
 class WorkerPoolSpec(ApiModel):
     """What a person asks of a WorkerPool."""
 
@@ -58,6 +73,8 @@ class WorkerPoolSpec(ApiModel):
     replicas: int = 1  # without autoscaling; what /scale writes
     drain_seconds: int = 60
     autoscaling: Autoscaling | None = None
+    rollout: RollingUpdate = Field(default_factory=RollingUpdate)
+    disruption: Disruption | None = None  # None: no PodDisruptionBudget
     template: Mapping[str, Any] | None = None  # a PodTemplateSpec; its container `worker` is ours to complete
 
 

@@ -12,12 +12,21 @@ from typing import Any
 from longshore.errors import LongshoreError
 from longshore.inspector import Inspector
 from longshore_operator.cluster.client import ApiClient, Manifest
-from longshore_operator.cluster.resources import BROKERS, DEPLOYMENTS, PODS, Resource
-from longshore_operator.errors import ApiForbidden, ObjectConflict, ObjectGone, ObjectInvalid, TemplateRefused
+from longshore_operator.cluster.resources import BROKERS, DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, Resource
+from longshore_operator.errors import (
+    ApiForbidden,
+    BudgetRefused,
+    ObjectConflict,
+    ObjectGone,
+    ObjectInvalid,
+    TemplateRefused,
+)
 from longshore_operator.measures import Tally
 from longshore_operator.plan.actions import (
     Action,
+    ApplyBudget,
     ApplyDeployment,
+    DeleteBudget,
     DeleteDeployment,
     ScaleDeployment,
     SetDeletionCost,
@@ -51,7 +60,7 @@ class Actions:
         self._client = client
         self._written = written
         self._clock = clock
-        self._refused: dict[tuple[str, str], _Refusal] = {}  # by namespace and name of the Deployment
+        self._refused: dict[tuple[str, str, str], _Refusal] = {}  # by kind, namespace and name
         self.done = Tally()  # by action: what was carried out, or was found to be done
 
     async def carry_out(
@@ -60,7 +69,7 @@ class Actions:
         """Do them, one after the other; the first failure of the API server ends it and is raised.
 
         Whether all was done: an action on a Redis that does not answer is left to the next round, the others go on.
-        Raises TemplateRefused when the API server does not take a Deployment, else ApiError.
+        Raises TemplateRefused or BudgetRefused when the API server does not take what was rendered, else ApiError.
         """
         namespace = str(owner["metadata"]["namespace"])
         complete = True
@@ -74,7 +83,11 @@ class Actions:
                 case ScaleDeployment():
                     await self._scale_deployment(namespace, action)
                 case DeleteDeployment():
-                    await self._delete_deployment(namespace, action)
+                    await self._delete(DEPLOYMENTS, namespace, action)
+                case ApplyBudget():
+                    await self._apply_budget(namespace, action)
+                case DeleteBudget():
+                    await self._delete(DISRUPTION_BUDGETS, namespace, action)
                 case SetDeletionCost():
                     await self._set_deletion_cost(namespace, action)
                 case SetFinalizer():
@@ -83,24 +96,35 @@ class Actions:
         return complete
 
     async def _apply_deployment(self, namespace: str, action: ApplyDeployment) -> None:
+        refusal = await self._apply(DEPLOYMENTS, namespace, action)
+        if refusal is not None:
+            raise TemplateRefused(action.manifest["metadata"]["name"], refusal)
+
+    async def _apply_budget(self, namespace: str, action: ApplyBudget) -> None:
+        refusal = await self._apply(DISRUPTION_BUDGETS, namespace, action)
+        if refusal is not None:
+            raise BudgetRefused(action.manifest["metadata"]["name"], refusal)
+
+    async def _apply(self, resource: Resource, namespace: str, action: ApplyDeployment | ApplyBudget) -> str | None:
+        """Why it was refused; None when it was not."""
         name = action.manifest["metadata"]["name"]
+        key = (resource.kind, namespace, name)
         digest = hashlib.sha256(json.dumps(action.manifest, sort_keys=True).encode()).hexdigest()
-        refusal = self._refused.get((namespace, name))
+        refusal = self._refused.get(key)
         if refusal is not None and refusal.digest == digest and self._clock() < refusal.until:
-            raise TemplateRefused(name, refusal.message)
+            return refusal.message
         try:
-            applied = await self._client.apply(DEPLOYMENTS, namespace, action.manifest)
+            applied = await self._client.apply(resource, namespace, action.manifest)
         except (ObjectInvalid, ApiForbidden) as error:
-            self._refused[namespace, name] = _Refusal(
-                digest=digest, message=error.message, until=self._clock() + REFUSED_FOR_S
-            )
-            raise TemplateRefused(name, error.message) from error
-        self._refused.pop((namespace, name), None)
-        self._written(DEPLOYMENTS, applied)
+            self._refused[key] = _Refusal(digest=digest, message=error.message, until=self._clock() + REFUSED_FOR_S)
+            return error.message
+        self._refused.pop(key, None)
+        self._written(resource, applied)
         logger.info(
-            "Deployment applied",
-            extra={"action": "apply", "namespace": namespace, "deployment": name, "why": action.why},
+            "child applied",
+            extra={"action": "apply", "namespace": namespace, resource.kind.lower(): name, "why": action.why},
         )
+        return None
 
     async def _scale_deployment(self, namespace: str, action: ScaleDeployment) -> None:
         # Not an apply: leaving out a field that we applied before would remove it. The uid is a precondition.
@@ -117,14 +141,14 @@ class Actions:
             extra={"action": "scale", "namespace": namespace, "deployment": action.name, "why": action.why},
         )
 
-    async def _delete_deployment(self, namespace: str, action: DeleteDeployment) -> None:
+    async def _delete(self, resource: Resource, namespace: str, action: DeleteDeployment | DeleteBudget) -> None:
         try:
-            await self._client.delete(DEPLOYMENTS, namespace, action.name, uid=action.uid)
+            await self._client.delete(resource, namespace, action.name, uid=action.uid)
         except ObjectConflict:
             return  # another one of that name by now: not the one to delete
         logger.info(
-            "Deployment deleted",
-            extra={"action": "delete", "namespace": namespace, "deployment": action.name, "why": action.why},
+            "child deleted",
+            extra={"action": "delete", "namespace": namespace, resource.kind.lower(): action.name, "why": action.why},
         )
 
     async def _set_deletion_cost(self, namespace: str, action: SetDeletionCost) -> None:

@@ -49,10 +49,13 @@ WORKER_POOLS = Resource(**_GROUP, kind="WorkerPool", plural="workerpools")
 PERIODIC_TASKS = Resource(**_GROUP, kind="PeriodicTask", plural="periodictasks")
 DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="deployments", selector=OURS)
 PODS = Resource(group="", version="v1", kind="Pod", plural="pods", selector=OURS)
+DISRUPTION_BUDGETS = Resource(
+    group="policy", version="v1", kind="PodDisruptionBudget", plural="poddisruptionbudgets", selector=OURS
+)
 SECRETS = Resource(group="", version="v1", kind="Secret", plural="secrets")
 EVENTS = Resource(group="", version="v1", kind="Event", plural="events")
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
 
 OWN_KINDS = (BROKERS, QUEUES, WORKER_POOLS, PERIODIC_TASKS)  # people write these
-CHILDREN = (DEPLOYMENTS, PODS)  # come of what we write
+CHILDREN = (DEPLOYMENTS, DISRUPTION_BUDGETS, PODS)  # come of what we write
 WATCHED = OWN_KINDS + CHILDREN

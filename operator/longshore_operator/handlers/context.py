@@ -20,7 +20,7 @@ from longshore_operator.plan.settings import PlanSettings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """The API server's last word on the Deployment of an object, as it was in that generation."""
+    """The API server's last word on a child of an object, as it was in that generation."""
 
     generation: int
     message: str
@@ -39,7 +39,8 @@ class Context:
     settings: PlanSettings
     now: Callable[[], datetime]
     memories: dict[str, PoolMemory] = field(default_factory=dict)  # by the pool's uid
-    refusals: dict[str, Refusal] = field(default_factory=dict)  # by the owner's uid
+    refusals: dict[str, Refusal] = field(default_factory=dict)  # of Deployments, by the owner's uid
+    budget_refusals: dict[str, Refusal] = field(default_factory=dict)  # of PodDisruptionBudgets, by the pool's uid
     reported: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by uid: status as last planned
     decisions: Tally = field(default_factory=Tally)  # new counts, by direction and ScalingLimited's reason
     # By the Broker's uid: what its periodic entries were made of when they were last found to be as they should.
@@ -64,13 +65,21 @@ class Context:
 
     def refusal(self, uid: str, generation: int) -> str | None:
         """Why the API server refused the Deployment of this very generation."""
-        refusal = self.refusals.get(uid)
-        return refusal.message if refusal is not None and refusal.generation == generation else None
+        return _message(self.refusals.get(uid), generation)
+
+    def budget_refusal(self, uid: str, generation: int) -> str | None:
+        """Why the API server refused the PodDisruptionBudget of this very generation."""
+        return _message(self.budget_refusals.get(uid), generation)
 
     def forget(self, uid: str) -> None:
         """The object is gone."""
         self.memories.pop(uid, None)
         self.refusals.pop(uid, None)
+        self.budget_refusals.pop(uid, None)
         self.reported.pop(uid, None)
         self.settled_entries.pop(uid, None)
         self.status.forget(uid)
+
+
+def _message(refusal: Refusal | None, generation: int) -> str | None:
+    return refusal.message if refusal is not None and refusal.generation == generation else None

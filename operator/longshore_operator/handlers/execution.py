@@ -9,9 +9,9 @@ from typing import Any
 
 from longshore_operator.api.resource import Resource as Model
 from longshore_operator.cluster.resources import Resource
-from longshore_operator.errors import TemplateRefused
+from longshore_operator.errors import BudgetRefused, TemplateRefused
 from longshore_operator.handlers.context import Context, Refusal
-from longshore_operator.plan.actions import ApplyDeployment, Plan
+from longshore_operator.plan.actions import ApplyBudget, ApplyDeployment, Plan
 from longshore_operator.plan.observed import ChildDeployment
 
 # Until the next look when nothing happens: at objects that time alone may change, and at all others.
@@ -46,11 +46,12 @@ async def execute(
     plan: Plan,
     *,
     broker: str,
-    replan: Callable[[str], Plan] | None = None,
+    replan: Callable[[str | None], Plan] | None = None,
 ) -> tuple[Plan, timedelta | None]:
     """Carry the plan out and report it. The plan that came to pass, and how soon to look again (None: as ever).
 
-    ``replan`` makes the plan that follows from the API server's refusal of the Deployment; its actions are left undone.
+    ``replan`` makes the plan that follows from the API server's refusal of a child, given why it refuses the
+    Deployment (None: it does not); its actions are left undone.
     Raises ApiError; then nothing is reported, and all of it will be planned anew.
     """
     uid, generation = owner.metadata.uid, owner.metadata.generation
@@ -63,9 +64,16 @@ async def execute(
             raise
         context.refusals[uid] = Refusal(generation=generation, message=error.message)
         plan, look_again = replace(replan(error.message), actions=()), BUSY
+    except BudgetRefused as error:
+        if replan is None:
+            raise
+        _applied(context, uid, plan)  # it comes last: the Deployment was accepted
+        context.budget_refusals[uid] = Refusal(generation=generation, message=error.message)
+        plan, look_again = replace(replan(None), actions=()), BUSY
     else:
-        if any(isinstance(action, ApplyDeployment) for action in plan.actions):
-            context.refusals.pop(uid, None)
+        _applied(context, uid, plan)
+        if any(isinstance(action, ApplyBudget) for action in plan.actions):
+            context.budget_refusals.pop(uid, None)
         if plan.actions:
             look_again = SOON if complete else BUSY
     context.reported[uid] = manifest.get("status") or {} if plan.status is None else plan.status
@@ -74,3 +82,8 @@ async def execute(
         context.events.post(manifest, plan.notes)
     waits = [each for each in (look_again, wait) if each is not None]
     return plan, min(waits, default=None)
+
+
+def _applied(context: Context, uid: str, plan: Plan) -> None:
+    if any(isinstance(action, ApplyDeployment) for action in plan.actions):
+        context.refusals.pop(uid, None)

@@ -8,6 +8,7 @@ from longshore_operator.api.broker import DEFAULT_BROKER
 from longshore_operator.cluster.resources import (
     BROKERS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     PERIODIC_TASKS,
     PODS,
     QUEUES,
@@ -32,7 +33,9 @@ class Triggers:
         if change is Change.NOTHING:
             return
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-        if resource in (DEPLOYMENTS, PODS):
+        if resource == DISRUPTION_BUDGETS and change is not Change.OBJECT:
+            return  # Kubernetes counts pods there, which the pods' own changes tell already
+        if resource in (DEPLOYMENTS, DISRUPTION_BUDGETS, PODS):
             self._add_all(self._owners(resource, manifest))
             return
         self._add(Key(kind=resource.kind, namespace=namespace, name=name), fresh=change is Change.OBJECT)

@@ -11,9 +11,9 @@ from longshore_operator.cluster.resources import WORKER_POOLS
 from longshore_operator.handlers.context import Context
 from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_with_deployment
 from longshore_operator.observe.view import Key
-from longshore_operator.plan.actions import Plan
-from longshore_operator.plan.names import worker_deployment
-from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedPool, PoolMemory
+from longshore_operator.plan.actions import ApplyBudget, Plan
+from longshore_operator.plan.names import worker_deployment, worker_disruption_budget
+from longshore_operator.plan.observed import BrokerReading, ChildBudget, ChildDeployment, ObservedPool, PoolMemory
 from longshore_operator.plan.worker_pool import plan_worker_pool
 
 
@@ -29,6 +29,9 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
     pods = context.children.observe_pods(key.namespace, key.name)
     sharing = sharing_pools(context, pool)
 
+    uid, generation = pool.metadata.uid, pool.metadata.generation
+    foreign_budget: ChildBudget | None = None
+
     def plan_for(child: ChildDeployment | None, refused: str | None) -> Plan:
         observed = ObservedPool(
             broker=context.view.broker(key.namespace, broker),
@@ -37,13 +40,20 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
             deployment=child,
             pods=pods,
             sharing=sharing,
-            memory=context.memories.get(pool.metadata.uid),
+            memory=context.memories.get(uid),
             apply_error=refused,
+            budget=context.children.known_budget(pool, budget_name) or foreign_budget,
+            budget_error=context.budget_refusal(uid, generation),
         )
         return plan_worker_pool(pool, observed, context.now())
 
-    name = worker_deployment(pool)
+    name, budget_name = worker_deployment(pool), worker_disruption_budget(pool)
     plan = await plan_with_deployment(context, pool, name, plan_for)
+    if any(isinstance(action, ApplyBudget) for action in plan.actions):
+        # As with the Deployment: before one is made, the API server is asked whether the name is free.
+        foreign_budget = await context.children.observe_budget(pool, budget_name)
+        if foreign_budget is not None and not foreign_budget.owned:
+            plan = await plan_with_deployment(context, pool, name, plan_for)
     plan, look_again = await execute(
         context,
         WORKER_POOLS,
@@ -55,7 +65,7 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
     )
     if plan.memory is not None:
         _count_decision(context, pool, plan, plan.memory)
-        context.memories[pool.metadata.uid] = plan.memory
+        context.memories[uid] = plan.memory
     return look_again or (BUSY if pods or _has_tasks(pool, reading) else QUIET)
 
 

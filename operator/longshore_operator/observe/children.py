@@ -1,4 +1,4 @@
-"""The Deployment and the pods of an object of ours, as the plan wants to see them."""
+"""The Deployment, the PodDisruptionBudget and the pods of an object of ours, as the plan wants to see them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 from longshore_operator.api.resource import Resource as Model
 from longshore_operator.cluster.client import ApiClient
-from longshore_operator.cluster.resources import DEPLOYMENTS
+from longshore_operator.cluster.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, Resource
 from longshore_operator.observe.view import Manifest, View
 from longshore_operator.plan.names import DELETION_COST_ANNOTATION, WORKER_CONTAINER
-from longshore_operator.plan.observed import ChildDeployment, PodReading
+from longshore_operator.plan.observed import ChildBudget, ChildDeployment, PodReading
 
-# A Deployment without our label is not watched. One that is in our way is looked at again this often.
+# What has not our label is not watched. One that is in our way is looked at again this often.
 FOREIGN_FOR_S = 3.0
 
 
@@ -30,7 +30,7 @@ class Children:
         self._client = client
         self._view = view
         self._clock = clock
-        self._foreign: dict[tuple[str, str], _Foreign] = {}
+        self._foreign: dict[tuple[str, str, str], _Foreign] = {}  # by kind, namespace and name
 
     def known_deployment(self, owner: Model, name: str) -> ChildDeployment | None:
         """The Deployment of that name if it carries our label, as the view has it."""
@@ -39,20 +39,33 @@ class Children:
 
     async def observe_deployment(self, owner: Model, name: str) -> ChildDeployment | None:
         """The Deployment of that name, ours or not; None when there is none, as of right now. Raises ApiError."""
-        place = (owner.namespace, name)
-        manifest = self._view.deployment(*place)
-        if manifest is None:
-            foreign = self._foreign.pop(place, None)
-            if foreign is not None and self._clock() < foreign.until:
-                self._foreign[place] = foreign
-                manifest = foreign.manifest
-            else:
-                # Asked each time, so that an apply never takes over what somebody else made a moment ago.
-                manifest = await self._client.get(DEPLOYMENTS, *place)
-                if manifest is None:
-                    return None
-                self._foreign[place] = _Foreign(manifest=manifest, until=self._clock() + FOREIGN_FOR_S)
-        return ChildDeployment(manifest=manifest, owned=_controlled_by(manifest, owner))
+        manifest = await self._observe(DEPLOYMENTS, owner, name)
+        return None if manifest is None else ChildDeployment(manifest=manifest, owned=_controlled_by(manifest, owner))
+
+    def known_budget(self, owner: Model, name: str) -> ChildBudget | None:
+        """The PodDisruptionBudget of that name if it carries our label, as the view has it."""
+        manifest = self._view.manifest_at(DISRUPTION_BUDGETS, (owner.namespace, name))
+        return None if manifest is None else ChildBudget(manifest=manifest, owned=_controlled_by(manifest, owner))
+
+    async def observe_budget(self, owner: Model, name: str) -> ChildBudget | None:
+        """The PodDisruptionBudget of that name, ours or not; None when there is none. Raises ApiError."""
+        manifest = await self._observe(DISRUPTION_BUDGETS, owner, name)
+        return None if manifest is None else ChildBudget(manifest=manifest, owned=_controlled_by(manifest, owner))
+
+    async def _observe(self, resource: Resource, owner: Model, name: str) -> Manifest | None:
+        manifest = self._view.manifest_at(resource, (owner.namespace, name))
+        if manifest is not None:
+            return manifest
+        key = (resource.kind, owner.namespace, name)
+        foreign = self._foreign.pop(key, None)
+        if foreign is not None and self._clock() < foreign.until:
+            self._foreign[key] = foreign
+            return foreign.manifest
+        # Asked each time, so that an apply never takes over what somebody else made a moment ago.
+        manifest = await self._client.get(resource, owner.namespace, name)
+        if manifest is not None:
+            self._foreign[key] = _Foreign(manifest=manifest, until=self._clock() + FOREIGN_FOR_S)
+        return manifest
 
     def observe_pods(self, namespace: str, pool: str) -> tuple[PodReading, ...]:
         """The pool's pods, by name."""

@@ -44,6 +44,23 @@ class DeleteDeployment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ApplyBudget:
+    """Server-side apply of a PodDisruptionBudget. Comes last: a pool without one works."""
+
+    manifest: Mapping[str, Any]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeleteBudget:
+    """Delete a PodDisruptionBudget of ours that is no longer wanted."""
+
+    name: str
+    uid: str  # precondition: never another one of that name
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SetDeletionCost:
     """Annotate a pod before a shrink, so that idle ones go first."""
 
@@ -80,7 +97,15 @@ class WritePeriodic:
 
 
 Action = (
-    ApplyDeployment | ScaleDeployment | DeleteDeployment | SetDeletionCost | SetFinalizer | SetPaused | WritePeriodic
+    ApplyDeployment
+    | ScaleDeployment
+    | DeleteDeployment
+    | ApplyBudget
+    | DeleteBudget
+    | SetDeletionCost
+    | SetFinalizer
+    | SetPaused
+    | WritePeriodic
 )
 
 

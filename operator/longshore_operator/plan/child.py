@@ -20,20 +20,19 @@ _MOST_NAMED = 5  # edited fields that an Event names; the rest is counted
 
 
 def deployment(
-    *, name: str, owner: Resource, labels: Mapping[str, str], replicas: int, template: Mapping[str, Any]
+    *,
+    name: str,
+    owner: Resource,
+    labels: Mapping[str, str],
+    replicas: int,
+    template: Mapping[str, Any],
+    rolling_update: Mapping[str, int | str],
 ) -> dict[str, Any]:
     """The manifest to apply. Its record of what was applied (see plan.names) covers everything but the count."""
-    metadata: dict[str, Any] = {
-        "name": name,
-        "namespace": owner.namespace,
-        "labels": dict(labels),
-        "ownerReferences": [owner_reference(owner)],
-    }
+    metadata = metadata_of_child(name=name, owner=owner, labels=labels)
     spec = {
         "selector": {"matchLabels": selector(labels)},
-        # New pods are ready before old ones go: capacity never falls below the count, and a broken image takes no
-        # working pod away. An old worker that has to go finishes its tasks meanwhile.
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
         "revisionHistoryLimit": 3,
         "progressDeadlineSeconds": _PROGRESS_DEADLINE_S,
         "template": template,
@@ -45,6 +44,16 @@ def deployment(
         "kind": "Deployment",
         "metadata": {**metadata, "annotations": annotations},
         "spec": {"replicas": replicas, **spec},
+    }
+
+
+def metadata_of_child(*, name: str, owner: Resource, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Of anything we make for an object of ours."""
+    return {
+        "name": name,
+        "namespace": owner.namespace,
+        "labels": dict(labels),
+        "ownerReferences": [owner_reference(owner)],
     }
 
 
@@ -82,7 +91,7 @@ def plan_child(wanted: Manifest, child: ChildDeployment | None, *, apply_error: 
     if replicas != current:
         why.append(f"replicas {current} → {replicas}")
     if lost:
-        why.append(f"edited by {', '.join(sorted(set(lost.values())))}: {_enumerate(lost)}")
+        why.append(edits(lost))
     if applied.get(REPLICAS_ANNOTATION) != asked[REPLICAS_ANNOTATION] and not why:
         why.append("its record of the count is out of date")
     if not why:
@@ -98,10 +107,7 @@ def plan_child(wanted: Manifest, child: ChildDeployment | None, *, apply_error: 
     actions.append(ApplyDeployment(manifest=wanted, why="; ".join(why)))
     notes: tuple[Note, ...] = ()
     if lost and not changing:
-        message = (
-            f"Deployment {name}: put back what {' and '.join(sorted(set(lost.values())))} edited: {_enumerate(lost)}."
-        )
-        notes = (Note(type="Warning", reason=reasons.EDIT_UNDONE, message=message),)
+        notes = (edit_undone("Deployment", name, lost),)
     return ChildPlan(actions=tuple(actions), notes=notes, changing=changing)
 
 
@@ -135,12 +141,23 @@ def rollout(child: ChildDeployment | None) -> Rollout:
     )
 
 
-def conflict_message(name: str, owner: Resource) -> str:
-    """For a Deployment of the name we need that is not ours."""
+def conflict_message(name: str, owner: Resource, *, kind: str = "Deployment") -> str:
+    """For an object of the name we need that is not ours."""
     return (
-        f"Deployment {name} exists and is not controlled by {owner.ref}; delete or rename it, or give the {owner.KIND} "
+        f"{kind} {name} exists and is not controlled by {owner.ref}; delete or rename it, or give the {owner.KIND} "
         "another name."
     )
+
+
+def edit_undone(kind: str, name: str, lost: Mapping[str, str]) -> Note:
+    """The Event of edits that are about to be put back; ``lost`` as lost_fields gives it."""
+    message = f"{kind} {name}: put back what {' and '.join(sorted(set(lost.values())))} edited: {_enumerate(lost)}."
+    return Note(type="Warning", reason=reasons.EDIT_UNDONE, message=message)
+
+
+def edits(lost: Mapping[str, str]) -> str:
+    """The same, for the log."""
+    return f"edited by {', '.join(sorted(set(lost.values())))}: {_enumerate(lost)}"
 
 
 def _what_changes(wanted: Manifest, live: Manifest) -> str:

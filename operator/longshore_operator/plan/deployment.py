@@ -27,6 +27,10 @@ def desired_worker_deployment(
         owner=pool,
         labels=labels,
         replicas=replicas,
+        rolling_update={
+            "maxSurge": pool.spec.rollout.max_surge,
+            "maxUnavailable": pool.spec.rollout.max_unavailable,
+        },
         template=pod_template(
             container=WORKER_CONTAINER,
             process=worker_process(pool, broker),

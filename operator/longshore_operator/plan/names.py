@@ -31,6 +31,11 @@ def worker_deployment(pool: WorkerPool) -> str:
     return f"{pool.name}-worker"
 
 
+def worker_disruption_budget(pool: WorkerPool) -> str:
+    """As the Deployment whose pods it is about."""
+    return worker_deployment(pool)
+
+
 def scheduler_deployment(broker: Broker) -> str:
     """At most 47 + 10 characters."""
     return f"{broker.name}-scheduler"

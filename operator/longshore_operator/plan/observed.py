@@ -50,6 +50,14 @@ class ChildDeployment:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ChildBudget:
+    """A PodDisruptionBudget of the name we would use, ours or not."""
+
+    manifest: Manifest
+    owned: bool  # its controller owner reference is our object (by uid)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PodReading:
     """A pod of a worker pool."""
 
@@ -114,6 +122,8 @@ class ObservedPool:
     sharing: tuple[WorkerPool, ...] = ()  # the other pools of the same Broker that serve one of its queues
     memory: PoolMemory | None = None  # None: never planned by this process
     apply_error: str | None = None  # the API server's message when it last refused the Deployment (of this generation)
+    budget: ChildBudget | None = None
+    budget_error: str | None = None  # the same of the PodDisruptionBudget
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

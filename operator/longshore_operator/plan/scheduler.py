@@ -38,6 +38,7 @@ def desired_scheduler_deployment(
         owner=broker,
         labels=labels,
         replicas=spec.replicas,
+        rolling_update={"maxSurge": "25%", "maxUnavailable": 0},
         template=pod_template(
             container=SCHEDULER_CONTAINER,
             process=scheduler_process(broker),

@@ -16,8 +16,15 @@ from longshore_operator.plan.child import ChildPlan, conflict_message, plan_chil
 from longshore_operator.plan.conditions import Condition
 from longshore_operator.plan.deletion_cost import deletion_costs
 from longshore_operator.plan.deployment import desired_worker_deployment, template_problem
+from longshore_operator.plan.disruption import BudgetPlan, desired_disruption_budget, plan_disruption_budget
 from longshore_operator.plan.load import Load, oldest_task, pool_load
-from longshore_operator.plan.names import SECRET_VERSION_ANNOTATION, selector_text, worker_deployment, worker_labels
+from longshore_operator.plan.names import (
+    SECRET_VERSION_ANNOTATION,
+    selector_text,
+    worker_deployment,
+    worker_disruption_budget,
+    worker_labels,
+)
 from longshore_operator.plan.observed import ObservedPool, SecretReading
 from longshore_operator.plan.pool_health import failing_workers, progressing_condition, ready_condition
 from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
@@ -62,6 +69,7 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
         pool, broker, replicas=decision.replicas, secret_version=_secret_version(observed.secret, live)
     )
     child = plan_child(wanted, observed.deployment, apply_error=observed.apply_error)
+    budget = plan_disruption_budget(desired_disruption_budget(pool), observed.budget)
     actions: tuple[Action, ...] = child.actions
     snapshot = current_snapshot(observed.reading)
     if live is not None and decision.replicas < live["spec"].get("replicas", 1) and snapshot is not None:
@@ -69,7 +77,7 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
 
     written = report(
         pool,
-        conditions=_conditions(pool, broker, observed, load, decision, child),
+        conditions=_conditions(pool, broker, observed, load, decision, child, budget),
         fields=_fields(pool, observed, load, decision, now),
         volatile=_VOLATILE,
         now=now,
@@ -79,10 +87,10 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
     if scaled is not None:  # it says more than the transition of Progressing that it is
         notes = (*(note for note in notes if note.reason != scaled.reason), scaled)
     return Plan(
-        actions=actions,
+        actions=(*actions, *budget.actions),
         status=written.status,
         urgent=written.urgent,
-        notes=(*child.notes, *notes),
+        notes=(*child.notes, *budget.notes, *notes),
         memory=decision.memory,
     )
 
@@ -136,10 +144,11 @@ def _conditions(
     load: Load | None,
     decision: Decision,
     child: ChildPlan,
+    budget: BudgetPlan,
 ) -> list[Condition]:
     state = rollout(observed.deployment)
     return [
-        _ready(pool, broker, observed, decision),
+        _ready(pool, broker, observed, decision, budget),
         progressing_condition(desired=decision.replicas, rollout=state, changing=child.changing),
         _scaling_active(pool, broker, observed, load),
         _scaling_limited(decision),
@@ -147,7 +156,9 @@ def _conditions(
     ]
 
 
-def _ready(pool: WorkerPool, broker: Broker, observed: ObservedPool, decision: Decision) -> Condition:
+def _ready(
+    pool: WorkerPool, broker: Broker, observed: ObservedPool, decision: Decision, budget: BudgetPlan
+) -> Condition:
     """The gravest problem, if there is one."""
     secret = observed.secret
     if secret is not None and not secret.found:
@@ -161,12 +172,24 @@ def _ready(pool: WorkerPool, broker: Broker, observed: ObservedPool, decision: D
     previous: Mapping[str, Any] = next(
         (each for each in pool.status.get("conditions") or [] if each.get("type") == READY), {}
     )
-    return ready_condition(
+    condition = ready_condition(
         desired=decision.replicas,
         rollout=state,
         failure=failing_workers(observed.pods, state, worker_deployment(pool)),
         was_failing=previous.get("reason") == reasons.WORKERS_FAILING,
     )
+    return (_budget_problem(pool, observed, budget) if condition.status else None) or condition
+
+
+def _budget_problem(pool: WorkerPool, observed: ObservedPool, budget: BudgetPlan) -> Condition | None:
+    """Workers run, but without the protection that the spec asks for."""
+    if budget.conflict:
+        message = conflict_message(worker_disruption_budget(pool), pool, kind="PodDisruptionBudget")
+        return _not_ready(reasons.NAME_CONFLICT, message)
+    if observed.budget_error is not None and budget.actions:
+        message = f"PodDisruptionBudget {worker_disruption_budget(pool)}: {observed.budget_error}"
+        return _not_ready(reasons.DISRUPTION_BUDGET_REFUSED, message)
+    return None
 
 
 def _scaling_active(pool: WorkerPool, broker: Broker, observed: ObservedPool, load: Load | None) -> Condition:
