@@ -1,4 +1,4 @@
-"""Write docs/reference/ from crds/ and from the operator's tables of conditions and reasons. A test compares them.
+"""Write docs/reference/ from crds/, the operator's tables of conditions and reasons, and the charts' values. A test compares.
 
 PYTHONPATH=operator:worker python dev/reference.py            # write
 PYTHONPATH=operator:worker python dev/reference.py --check    # only say what is stale; exit code 1 if anything is
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+import chart_values
 from longshore_operator.api.conditions import CONDITIONS
 from longshore_operator.api.reasons import REASONS
 
@@ -26,7 +27,11 @@ Schema = Mapping[str, Any]
 
 def pages() -> dict[str, str]:
     """File name to content of every generated page."""
-    return {"custom-resources.md": custom_resources(), "conditions.md": conditions()}
+    return {
+        "custom-resources.md": custom_resources(),
+        "conditions.md": conditions(),
+        "values.md": GENERATED + "\n" + chart_values.page(),
+    }
 
 
 def custom_resources() -> str:

@@ -1,4 +1,6 @@
-"""Copy crds/ into the chart, which must be complete in itself (`helm package`). A test compares the two.
+"""Copy crds/ into the chart of the definitions, and that chart into the operator's: each must be complete in itself.
+
+`helm install` from a checkout and `helm package` then need no network and no step before them. A test compares.
 
 python dev/sync_chart.py            # copy
 python dev/sync_chart.py --check    # only say what differs; exit code 1 if anything does
@@ -10,37 +12,50 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCE = REPOSITORY / "crds"
-COPY = REPOSITORY / "helm" / "longshore" / "files" / "crds"
+DEFINITIONS = REPOSITORY / "crds"
+CRDS_CHART = REPOSITORY / "helm" / "longshore-crds"
+SUBCHART = REPOSITORY / "helm" / "longshore" / "charts" / "longshore-crds"
+# In this order: the second copies what the first has made.
+COPIES = ((DEFINITIONS, CRDS_CHART / "files"), (CRDS_CHART, SUBCHART))
 
 
-def differences(source: Path = SOURCE, copy: Path = COPY) -> list[str]:
-    """Name every definition that is missing from the chart, differs there, or is there alone."""
-    wanted = {path.name: path.read_bytes() for path in source.glob("*.yaml")}
-    present = {path.name: path.read_bytes() for path in copy.glob("*.yaml")}
+def differences(source: Path, copy: Path) -> list[str]:
+    """Name every file that is missing from the copy, differs there, or is there alone."""
+    wanted, present = _files(source), _files(copy)
     return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
 
 
-def synchronize(source: Path = SOURCE, copy: Path = COPY) -> list[str]:
-    """Make the chart's copies equal to the definitions; give the names that changed."""
+def synchronize(source: Path, copy: Path) -> list[str]:
+    """Make the copy equal to its source; give the names that changed."""
     changed = differences(source, copy)
-    copy.mkdir(parents=True, exist_ok=True)
+    wanted = _files(source)
     for name in changed:
-        if (source / name).exists():
-            (copy / name).write_bytes((source / name).read_bytes())
+        target = copy / name
+        if name in wanted:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(wanted[name])
         else:
-            (copy / name).unlink()
+            target.unlink()
     return changed
 
 
+def _files(folder: Path) -> dict[str, bytes]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
 def main() -> int:
-    if "--check" in sys.argv[1:]:
-        for name in (changed := differences()):
-            print(f"{name}: the chart's copy differs from crds/; run: python dev/sync_chart.py")
-        return 1 if changed else 0
-    for name in synchronize():
-        print(f"updated {name}")
-    return 0
+    stale = False
+    for source, copy in COPIES:
+        where = copy.relative_to(REPOSITORY)
+        if "--check" in sys.argv[1:]:
+            for name in differences(source, copy):
+                print(f"{where / name}: differs from {source.relative_to(REPOSITORY)}; run: python dev/sync_chart.py")
+                stale = True
+        else:
+            for name in synchronize(source, copy):
+                print(f"updated {where / name}")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "helm" / "longshore"
+CRDS_CHART = REPOSITORY / "helm" / "longshore-crds"
 
 Manifest = dict[str, Any]
 Render = Callable[..., "Rendered"]

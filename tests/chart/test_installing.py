@@ -1,16 +1,14 @@
 """The chart installed on a real API server, which has no node: nothing runs, everything is stored and authorized.
 
-Proved: the operator's account may do what the operator does, and nothing that would hurt; an upgrade upgrades the
-definitions; uninstalling keeps them and what people declared; roles for people come with the chart.
+Proved: the operator's account may do what the operator does, and nothing that would hurt, in all namespaces or in those
+it is given; pods are admitted under the restricted security standard; roles for people come with the chart.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -21,6 +19,11 @@ from localcluster.fixtures import a_control_plane
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "longshore-chart-test"
+RESTRICTED = f"""
+    apiVersion: v1
+    kind: Namespace
+    metadata: {{name: {NAMESPACE}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}
+"""
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:longshore"
 
 LEASES = "leases coordination.k8s.io"
@@ -32,7 +35,8 @@ KINDS = ("brokers", "queues", "workerpools", "periodictasks")
 def installed() -> Iterator[Access]:
     """Install the chart on a control plane of this module's own, whose definitions come and go with it."""
     with a_control_plane() as access:
-        access.helm("install", "longshore", CHART, "--namespace", NAMESPACE, "--create-namespace")
+        access.apply(RESTRICTED)
+        access.helm("install", "longshore", CHART, "--namespace", NAMESPACE)
         for kind in KINDS:
             access.kubectl("wait", "--for=condition=Established", f"crd/{kind}.longshore.dev", "--timeout=30s")
         yield access
@@ -134,27 +138,37 @@ def test_editors_of_a_namespace_may_declare_and_scale_and_viewers_only_look(inst
         assert granted(installed, asks) == [*asks[:3], asks[4]]
 
 
-def test_an_upgrade_upgrades_the_definitions(installed: Access, tmp_path: Path) -> None:
-    newer = shutil.copytree(CHART, tmp_path / "longshore")
-    definition = newer / "files" / "crds" / "queues.longshore.dev.yaml"
-    definition.write_text(definition.read_text().replace("shortNames: [", "shortNames: [newer, "))
-    installed.helm("upgrade", "longshore", newer, "--namespace", NAMESPACE)
-    names = installed.kubectl("get", "crd", "queues.longshore.dev", "--output=jsonpath={.spec.names.shortNames}")
-    assert "newer" in names
-
-
-def test_uninstalling_keeps_what_people_declared(installed: Access) -> None:
-    with installed.namespace("declared") as namespace:
-        installed.apply(
-            """
-            apiVersion: longshore.dev/v1alpha1
-            kind: Queue
-            metadata: {name: critical}
-            spec: {}
-            """,
-            namespace=namespace,
+def test_pods_are_admitted_under_the_restricted_security_standard(installed: Access) -> None:
+    installed.helm(
+        *("upgrade", "longshore", CHART, "--namespace", NAMESPACE, "--reset-then-reuse-values"),
+        *("--set", "asynqmon.enabled=true,asynqmon.url=redis://redis:6379"),
+    )
+    for deployment, replicas in (("longshore", 2), ("longshore-asynqmon", 1)):
+        # The controller makes the pods; no node runs them.
+        installed.kubectl(
+            *("wait", f"deployment/{deployment}", "--namespace", NAMESPACE, "--timeout=60s"),
+            f"--for=jsonpath={{.status.replicas}}={replicas}",
         )
-        installed.helm("uninstall", "longshore", "--namespace", NAMESPACE)
-        assert "critical" in installed.kubectl("get", "queues.longshore.dev", "--namespace", namespace)
-        installed.helm("install", "longshore", CHART, "--namespace", NAMESPACE)
-        assert "critical" in installed.kubectl("get", "queues.longshore.dev", "--namespace", namespace)
+    test = installed.helm("get", "hooks", "longshore", "--namespace", NAMESPACE)
+    said = installed.kubectl("create", "--dry-run=server", "--namespace", NAMESPACE, "--filename=-", input=test)
+    assert said == "pod/longshore-test created (server dry run)\n"
+
+
+def test_an_operator_for_some_namespaces_may_do_there_what_it_does_and_nothing_elsewhere(installed: Access) -> None:
+    served = ("shop-1", "shop-2")
+    for namespace in served:
+        installed.kubectl("create", "namespace", namespace)
+    installed.helm(
+        *("install", "tenant", CHART, "--namespace", "shop-1"),
+        *("--set", "watchNamespaces={shop-1,shop-2},crds.install=false,rbac.aggregateToDefaultRoles=false"),
+    )
+    account = "system:serviceaccount:shop-1:tenant-longshore"
+    own = [ask for ask in NEEDED if ask.what != LEASES]
+
+    def asked_in(namespace: str) -> list[Ask]:
+        return granted(installed, [replace(ask, account=account, namespace=namespace) for ask in own])
+
+    for namespace in served:
+        assert len(asked_in(namespace)) == len(own)
+    assert asked_in("shop") == asked_in(NAMESPACE) == []
+    assert installed.kubectl("get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/instance=tenant") == ""

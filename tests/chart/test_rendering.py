@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import sync_chart
-from chart.rendered import CHART, REPOSITORY, Manifest, Render, Rendered
+from chart.rendered import CHART, CRDS_CHART, REPOSITORY, Manifest, Render, Rendered
 from localcluster.access import Access
 from localcluster.errors import ClusterError
 from longshore_operator import rbac
@@ -40,41 +40,57 @@ def aggregated(role: Manifest) -> bool:
     return any(label.startswith("rbac.authorization.k8s.io/") for label in role["metadata"]["labels"])
 
 
-def test_the_charts_definitions_are_copies_of_crds() -> None:
-    assert DEFINITIONS
-    assert sync_chart.differences() == []
+@pytest.mark.parametrize(("source", "copy"), sync_chart.COPIES, ids=["the definitions", "the chart within the chart"])
+def test_a_copy_is_like_its_source(source: Path, copy: Path) -> None:
+    assert any(source.iterdir())
+    assert sync_chart.differences(source, copy) == []
 
 
 def test_synchronizing_copies_changes_and_removes_what_is_gone(tmp_path: Path) -> None:
     source, copy = tmp_path / "crds", tmp_path / "chart"
-    source.mkdir()
+    (source / "below").mkdir(parents=True)
     copy.mkdir()
     (source / "a.yaml").write_text("new")
+    (source / "below" / "c.yaml").write_text("deep")
     (copy / "a.yaml").write_text("old")
     (copy / "b.yaml").write_text("gone")
-    assert sync_chart.synchronize(source, copy) == ["a.yaml", "b.yaml"]
-    assert {path.name: path.read_text() for path in copy.iterdir()} == {"a.yaml": "new"}
+    assert sync_chart.synchronize(source, copy) == ["a.yaml", "b.yaml", "below/c.yaml"]
+    assert sync_chart.differences(source, copy) == []
+    assert not (copy / "b.yaml").exists()
+    assert (copy / "a.yaml").read_text() == "new"
 
 
-def test_chart_and_distribution_carry_one_version() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+def test_charts_and_distribution_carry_one_version() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    assert (chart["version"], chart["appVersion"]) == (project["version"], project["version"])
+    for chart in (CHART, CRDS_CHART):
+        declared = yaml.safe_load((chart / "Chart.yaml").read_text())
+        assert (declared["version"], declared["appVersion"]) == (project["version"], project["version"])
+        assert [each["version"] for each in declared.get("dependencies", ())] in ([], [project["version"]])
 
 
-def test_the_schema_knows_exactly_the_values_there_are() -> None:
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
-    assert values.keys() == schema.keys() - {"global"}
+@pytest.mark.parametrize("chart", [CHART, CRDS_CHART], ids=lambda chart: chart.name)
+def test_the_schema_knows_exactly_the_values_there_are(chart: Path) -> None:
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    schema = json.loads((chart / "values.schema.json").read_text())
+    # Helm's own, and the condition under which the longshore chart installs the other.
+    assert values.keys() == schema["properties"].keys() - {"global", "install"}
+    _same_keys(values, schema, schema.get("definitions", {}))
+
+
+def _same_keys(values: Manifest, schema: Manifest, definitions: Manifest) -> None:
+    """Every map of values whose schema names its keys has these keys and no other."""
     for name, value in values.items():
-        if known := schema[name].get("properties"):
-            assert schema[name]["additionalProperties"] is False
-            assert value.keys() <= known.keys()
+        known = schema["properties"][name]
+        known = definitions[known["$ref"].rpartition("/")[2]] if "$ref" in known else known
+        if isinstance(value, dict) and "properties" in known:
+            assert known["additionalProperties"] is False
+            assert value.keys() == known["properties"].keys() - {"global"}, name
+            _same_keys(value, known, definitions)
 
 
 @cluster
 def test_helm_finds_nothing_to_complain_about(control_plane: Access) -> None:
-    assert "0 chart(s) failed" in control_plane.helm("lint", "--strict", CHART)
+    assert "0 chart(s) failed" in control_plane.helm("lint", "--strict", CHART, CRDS_CHART)
 
 
 @cluster
@@ -83,8 +99,9 @@ def test_definitions_are_rendered_as_they_are_and_kept_on_uninstall(render: Rend
     for definition in wanted:
         annotations = definition["metadata"].setdefault("annotations", {})
         annotations["helm.sh/resource-policy"] = "keep"
-    found = render().all("CustomResourceDefinition")
-    assert sorted(found, key=by_name) == sorted(wanted, key=by_name)
+    for chart in (CHART, CRDS_CHART):
+        found = render(chart=chart).all("CustomResourceDefinition")
+        assert sorted(found, key=by_name) == sorted(wanted, key=by_name)
 
 
 @cluster
@@ -103,6 +120,7 @@ def test_a_package_is_complete_in_itself(control_plane: Access, render: Render, 
     control_plane.helm("package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.glob("longshore-*.tgz")
     assert render(chart=package) == render()
+    assert render(chart=package).all("CustomResourceDefinition")
 
 
 @cluster
@@ -115,7 +133,18 @@ def test_a_package_is_complete_in_itself(control_plane: Access, render: Render, 
         ("replicas=two", "replicas"),
         ("image.repository=", "repository"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),
-        ("watchNamespace=Not_A_Namespace", "watchNamespace"),
+        ("watchNamespaces={Not_A_Namespace}", "watchNamespaces"),
+        ("watchNamespaces={shop,shop}", "watchNamespaces"),
+        ("watchNamespaces=shop", "watchNamespaces"),
+        ("logLevel=loud", "logLevel"),
+        ("extraArgs={log-level}", "extraArgs"),
+        ("networkPolicy.redisPorts={0}", "redisPorts"),
+        ("networkPolicy.redisPorts=null", "redisPorts"),
+        ("networkPolicy.redisCIDRs={10.0.0.1}", "redisCIDRs"),
+        ("exampleBroker.url=redis://:secret@redis:6379", "exampleBroker/url"),
+        ("asynqmon.url=redis://:secret@redis:6379", "asynqmon/url"),
+        ("asynqmon.clusterAddresses={a}", "clusterAddresses"),
+        ("crds.remove=true", "additional properties 'remove' not allowed"),
         ("crds.install=maybe", "install"),
     ],
 )
@@ -163,6 +192,8 @@ def test_the_operator_gets_its_settings_and_its_probes(render: Render) -> None:
         "LONGSHORE_WATCH_NAMESPACE": "",
         "LONGSHORE_IMAGE": "registry.example.com/longshore:dev",
         "LONGSHORE_IMAGE_PULL_POLICY": "IfNotPresent",
+        "LONGSHORE_LOG_LEVEL": "info",
+        "LONGSHORE_LOG_FORMAT": "text",
     }
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
     assert probes == {
@@ -174,7 +205,7 @@ def test_the_operator_gets_its_settings_and_its_probes(render: Render) -> None:
 
 
 @cluster
-@pytest.mark.parametrize("value", ["watchNamespace=", "watchNamespace=shop"])
+@pytest.mark.parametrize("value", ["replicas=1", "watchNamespaces={shop,blog}"])
 def test_no_role_holds_a_wildcard_and_secrets_are_only_got(render: Render, value: str) -> None:
     granted = rules(render(value))
     assert granted
@@ -193,16 +224,18 @@ def test_the_roles_grant_what_the_operators_code_declares_and_nothing_else(rende
 
 
 @cluster
-def test_a_release_for_one_namespace_has_roles_there_and_for_its_lease_only(render: Render) -> None:
-    rendered = render("watchNamespace=shop")
+def test_a_release_for_some_namespaces_has_roles_there_and_for_its_lease_only(render: Render) -> None:
+    rendered = render("watchNamespaces={shop,blog}")
     assert [role for role in rendered.all("ClusterRole") if not aggregated(role)] == []
     assert rendered.all("ClusterRoleBinding") == []
     roles = {role["metadata"]["namespace"]: role for role in rendered.all("Role")}
     everywhere = next(role for role in render().all("ClusterRole") if not aggregated(role))
-    assert roles["shop"]["rules"] == everywhere["rules"]
+    assert roles.keys() == {"shop", "blog", "longshore-system"}
+    assert roles["shop"]["rules"] == roles["blog"]["rules"] == everywhere["rules"]
+    assert {each["metadata"]["namespace"] for each in rendered.all("RoleBinding")} == roles.keys()
     assert {tuple(rule["resources"]) for rule in roles["longshore-system"]["rules"]} == {("leases",)}
     (container,) = operator_pod(rendered)["containers"]
-    assert {"name": "LONGSHORE_WATCH_NAMESPACE", "value": "shop"} in container["env"]
+    assert {"name": "LONGSHORE_WATCH_NAMESPACE", "value": "shop,blog"} in container["env"]
 
 
 @cluster
@@ -217,14 +250,17 @@ def test_roles_are_bound_to_the_operators_service_account(render: Render) -> Non
     assert {manifest["kind"] for manifest in without.manifests} == {
         "CustomResourceDefinition",
         "Deployment",
+        "Pod",
+        "PodDisruptionBudget",
+        "Service",
         "ServiceAccount",
     }
 
 
 @cluster
 def test_a_disruption_budget_comes_with_the_second_replica(render: Render) -> None:
-    assert render().all("PodDisruptionBudget") == []
-    rendered = render("replicas=2")
+    assert render("replicas=1").all("PodDisruptionBudget") == []
+    rendered = render()
     budget = rendered.one("PodDisruptionBudget")["spec"]
     assert budget["maxUnavailable"] == 1
     labels = rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"]

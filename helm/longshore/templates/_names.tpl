@@ -28,9 +28,23 @@ app.kubernetes.io/name: longshore-operator
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "longshore.labels" -}}
-{{ include "longshore.selectorLabels" . }}
+{{- define "longshore.commonLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end -}}
+
+{{- define "longshore.labels" -}}
+{{ include "longshore.selectorLabels" . }}
+{{ include "longshore.commonLabels" . }}
+{{- end -}}
+
+{{- define "longshore.asynqmonSelectorLabels" -}}
+app.kubernetes.io/name: asynqmon
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "longshore.asynqmonLabels" -}}
+{{ include "longshore.asynqmonSelectorLabels" . }}
+{{ include "longshore.commonLabels" . }}
 {{- end -}}
