@@ -1,4 +1,4 @@
-"""The table of the charts' values, from values.yaml and its comments. Part of docs/reference, which dev/reference.py writes."""
+"""The reference page of the charts' values, from the comments in values.yaml; dev/reference.py writes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _rows(
             yield from _rows(value, values[key.value], lines, f"{path}.")
         elif comment:
             flow = yaml.safe_dump(values[key.value], default_flow_style=True, width=1000, sort_keys=False)
-            yield path, f"`{flow.removesuffix('...' + chr(10)).strip()}`", comment
+            yield path, f"`{flow.splitlines()[0]}`", comment
         else:
             raise ValueError(f"{path}: has no comment above it in values.yaml")
 

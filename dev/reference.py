@@ -1,4 +1,6 @@
-"""Write docs/reference/ from crds/, the operator's tables of conditions and reasons, and the charts' values. A test compares.
+"""Write docs/reference/ from crds/, the operator's tables of conditions and reasons, and the charts' values.
+
+A test compares them.
 
 PYTHONPATH=operator:worker python dev/reference.py            # write
 PYTHONPATH=operator:worker python dev/reference.py --check    # only say what is stale; exit code 1 if anything is

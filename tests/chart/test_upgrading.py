@@ -1,7 +1,8 @@
 """Upgrades of the definitions on a real API server: what is new arrives, what people declared stays.
 
-Three ways lead to a newer definition: with the operator's chart, which contains the definitions' own; from the layout
-in which they were templates of the operator's chart; and with the definitions' chart alone, once it has taken them over.
+Three ways lead to a newer definition: with the operator's chart, which contains the definitions' own; from the first
+layout, in which they were templates of the operator's chart; and with the definitions' chart alone, once it has taken
+them over.
 """
 
 from __future__ import annotations
