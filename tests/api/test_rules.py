@@ -320,6 +320,8 @@ RULES = [
     duration("PeriodicTask", "task.retention", "1s", "8760h", "500ms", "8761h", example="24h"),
     duration("PeriodicTask", "task.uniqueFor", "1s", "8760h", "500ms", "8761h", example="1h"),
     duration("PeriodicTask", "startingDeadline", "1s", "168h", "500ms", "169h", example="60s or 1h"),
+    duration("PeriodicTask", "jitter", "0s", "1h", "500ms", "61m", example="30s or 5m"),
+    Rule(kind="PeriodicTask", path="overlap", good=("Allow", "Forbid"), bad=("Replace", ""), says="Unsupported value"),
     # Bounds that are no rules of their own.
     Rule(kind="WorkerPool", path="queues", good=([{"name": "a"}],), bad=([],), says="should have at least 1 items"),
     Rule(

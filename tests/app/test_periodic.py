@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longshore import NO_TIMEOUT, App, CatchUp, InvalidOption, PeriodicTask, Task
+from longshore import NO_TIMEOUT, App, CatchUp, InvalidOption, Overlap, PeriodicTask, Task
 from longshore.protocol.periodic import PeriodicTaskTemplate
 from longshore.scheduler import declared_in
 
@@ -27,6 +27,8 @@ def test_the_decorator_may_stand_above_or_below_that_of_the_task(above: bool) ->
         max_retry=5,
         catch_up=CatchUp.ALL,
         starting_deadline=90,
+        overlap=Overlap.FORBID,
+        jitter=timedelta(minutes=5),
     )
 
     async def report(payload: dict[str, str]) -> None: ...
@@ -36,6 +38,7 @@ def test_the_decorator_may_stand_above_or_below_that_of_the_task(above: bool) ->
     assert name == "report:nightly"
     assert (entry.schedule, entry.time_zone, entry.catch_up) == ("30 4 * * *", "Europe/Berlin", CatchUp.ALL)
     assert entry.starting_deadline == timedelta(seconds=90)
+    assert (entry.overlap, entry.jitter) == (Overlap.FORBID, timedelta(minutes=5))
     assert entry.task == PeriodicTaskTemplate(
         type="report/nightly", payload=b'{"kind":"full"}', queue="reports", max_retry=5, headers={"a": "b"}
     )
@@ -78,6 +81,10 @@ def test_an_included_application_brings_its_own_led_by_the_prefix() -> None:
         ("@daily", {"name": "a/b"}, "name: 'a/b' has a slash"),
         ("@daily", {"starting_deadline": 0}, "starting_deadline: must be at least 1 second"),
         ("@daily", {"starting_deadline": "soon"}, "starting_deadline: is 'soon'"),
+        ("@daily", {"jitter": 3601}, "jitter: is 3601; give from 0 seconds to one hour"),
+        ("@daily", {"jitter": -1}, "jitter: is -1; give from 0 seconds to one hour"),
+        ("@daily", {"jitter": "little"}, "jitter: is 'little'"),
+        ("@daily", {"overlap": "Forbid"}, "overlap: is 'Forbid'; give one of Overlap.ALLOW, Overlap.FORBID"),
         ("@daily", {"catch_up": "Latest"}, "catch_up: is 'Latest'"),
         ("@daily", {"task_id": "x"}, "task_id: is not for periodic tasks"),
         ("@daily", {"group": "x"}, "group: is not for periodic tasks"),

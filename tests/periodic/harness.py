@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from longshore.protocol import keys
-from longshore.protocol.periodic import CatchUp, PeriodicEntry, PeriodicTaskTemplate, encode_entry, entry_id
+from longshore.protocol.periodic import CatchUp, Overlap, PeriodicEntry, PeriodicTaskTemplate, encode_entry, entry_id
 from longshore.scheduler import SchedulerTiming
 
 SCOPE = "shop/main"
@@ -43,6 +43,8 @@ def new_entry(
     deadline: float | None = 60,
     zone: str | None = None,
     suspend: bool = False,
+    overlap: Overlap = Overlap.ALLOW,
+    jitter: timedelta = timedelta(),
     **task: Any,
 ) -> PeriodicEntry:
     """An entry from now on, of a task ``report:daily``, unless it is said otherwise."""
@@ -53,6 +55,8 @@ def new_entry(
         suspend=suspend,
         starting_deadline=None if deadline is None else timedelta(seconds=deadline),
         catch_up=catch_up,
+        overlap=overlap,
+        jitter=jitter,
         task=PeriodicTaskTemplate(**{"type": "report:daily", "payload": b'{"day":1}', **task}),
     )
 

@@ -16,15 +16,19 @@ import pytest
 import redis
 
 from go_peer import GoPeer
+from longshore import App, Context, RetryLater
 from longshore.broker.base import RedisSettings
 from longshore.errors import InvalidOption
 from longshore.inspector import Inspector
+from longshore.policy.jitter import Jitter
+from longshore.policy.periodic import Schedule
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import SchedulerEntry
-from longshore.protocol.periodic import CatchUp, decode_lease, entry_id, scheduler_entry_id
+from longshore.protocol.periodic import CatchUp, Overlap, decode_lease, entry_id, scheduler_entry_id
 from longshore.scheduler import Scheduler, SchedulerTiming
 from longshore.testing import RedisServer
-from periodic.harness import QUICK, SCOPE, declare, new_entry, record, ticks_enqueued, until
+from periodic.harness import QUICK, SCOPE, declare, lateness_s, new_entry, record, ticks_enqueued, until
+from runtime.harness import serving
 
 
 def holder(client: redis.Redis) -> str | None:
@@ -90,6 +94,50 @@ async def test_even_two_that_believe_to_be_active_run_each_tick_once(redis_url: 
     assert_every_second_once(ticks)
     assert record(redis_client, "daily")["enqueued"] == str(len(ticks))
     assert "missed" not in record(redis_client, "daily")
+
+
+async def test_ticks_are_skipped_while_their_task_runs_fails_and_is_tried_again(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    app, release, started = App(), asyncio.Event(), list[str]()
+
+    @app.task("report:daily")
+    async def report(ctx: Context) -> None:
+        started.append(ctx.task_id)
+        if len(started) == 1:
+            raise RetryLater("not yet", after=2.5)
+        await release.wait()
+
+    def skipped() -> int:
+        return int(record(redis_client, "daily").get("skipped", 0))
+
+    declare(redis_client, "daily", new_entry("@every 1s", overlap=Overlap.FORBID))
+    async with serving(app, redis_url), Scheduler(SCOPE, redis=redis_url):
+        await until(lambda: len(started) == 1)
+        await until(lambda: skipped() >= 2)  # it waits for another attempt
+        await until(lambda: len(started) == 2)
+        ticks_so_far = skipped()
+        await until(lambda: skipped() >= ticks_so_far + 2)  # it runs
+        assert started[0] == started[1]
+        assert record(redis_client, "daily")["enqueued"] == "1"
+        release.set()
+        await until(lambda: len(started) >= 4)
+    assert len(set(started)) == len(started) - 1
+
+
+async def test_ticks_come_after_their_delay_each_once(redis_url: str, redis_client: redis.Redis) -> None:
+    since = datetime.now(UTC).replace(microsecond=0)
+    declare(redis_client, "daily", new_entry("@every 3s", since=since, jitter=timedelta(seconds=2)))
+    schedule, jitter = Schedule.parse("@every 3s"), Jitter(most_s=2, seed=entry_id(SCOPE, "daily"))
+    async with Scheduler(SCOPE, redis=redis_url):
+        await until(lambda: len(ticks_enqueued(redis_client, "daily")) >= 3)
+    ticks = ticks_enqueued(redis_client, "daily")
+    begin = int(since.timestamp())
+    assert ticks[:3] == [begin + 3, begin + 6, begin + 9]
+    for tick, late_s in zip(ticks, lateness_s(redis_client, "daily"), strict=True):
+        enqueued = schedule.first_enqueued(datetime.fromtimestamp(tick - 1, UTC), since, jitter)
+        assert enqueued is not None
+        assert late_s >= enqueued.timestamp() - tick
 
 
 async def test_a_clean_stop_leaves_neither_lease_nor_entries(redis_url: str, redis_client: redis.Redis) -> None:

@@ -7,6 +7,7 @@ it is refused. Left out: which ticks there are (test_due.py), and who calls when
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from longshore.broker.topology import open_redis
 from longshore.errors import InvalidData, WrongType
 from longshore.protocol import codec
 from longshore.protocol.messages import TaskMessage
-from longshore.protocol.periodic import TickRecord, decode_lease
+from longshore.protocol.periodic import Overlap, TickRecord, decode_lease
 from longshore.testing import read_keyspace, seed_keyspace
 
 NOW = datetime(2026, 3, 10, 12, 0, 30, 250_000, tzinfo=UTC)
@@ -187,9 +188,71 @@ async def test_a_tick_whose_task_exists_is_recorded_and_creates_none(
     assert await carry_out(store, new_tick(after=None)) == [TickReply(result=TickResult.ID_CONFLICT, last_tick=TICK)]
     assert read_keyspace(redis_client) == {
         **QUEUES,
-        RECORD: fields(last_tick=TICK_S, skipped="1"),
+        RECORD: fields(last_tick=TICK_S, last_task_id=TASK_ID, skipped="1"),
         TASK: fields(msg="kept", state="archived"),
     }
+
+
+OLD_TASK = "asynq:{default}:t:old"
+UNFINISHED = ["pending", "scheduled", "aggregating", "retry", "active"]
+
+
+@pytest.mark.parametrize("state", UNFINISHED)
+async def test_a_tick_is_skipped_while_the_task_of_an_earlier_one_has_not_ended(
+    store: RedisPeriodicStore, redis_client: redis.Redis, state: str
+) -> None:
+    tick = new_tick(overlap=Overlap.FORBID)
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD, OLD_TASK: fields(state=state)})
+    assert await carry_out(store, tick) == [TickReply(result=TickResult.OVERLAPPING, last_tick=TICK)]
+    skipped = {**OLD_RECORD, b"last_tick": TICK_S.encode(), b"skipped": b"1"}
+    assert read_keyspace(redis_client) == {**QUEUES, RECORD: skipped, OLD_TASK: fields(state=state)}
+    # what counts is still the task that has not ended, not a tick that created none
+    after = TICK + timedelta(seconds=30)
+    [reply] = await carry_out(store, new_tick(after=TICK, tick=after, overlap=Overlap.FORBID))
+    assert reply == TickReply(result=TickResult.OVERLAPPING, last_tick=after)
+
+
+@pytest.mark.parametrize(
+    ("state", "overlap"),
+    [(state, Overlap.FORBID) for state in ("completed", "archived", None)]
+    + [(state, Overlap.ALLOW) for state in UNFINISHED],
+)
+async def test_a_tick_runs_when_the_earlier_task_has_ended_or_they_may_overlap(
+    store: RedisPeriodicStore, redis_client: redis.Redis, state: str | None, overlap: Overlap
+) -> None:
+    old = {} if state is None else {OLD_TASK: fields(state=state)}
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD, **old})
+    assert await carry_out(store, new_tick(overlap=overlap)) == [TickReply(result=TickResult.ENQUEUED, last_tick=TICK)]
+    assert read_keyspace(redis_client) == {
+        **QUEUES,
+        **old,
+        RECORD: NEW_RECORD,
+        TASK: created(new_tick()),
+        PENDING: [TASK_ID.encode()],
+    }
+
+
+async def test_of_ticks_to_catch_up_that_may_not_overlap_the_first_runs(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    first = new_tick(after=None, overlap=Overlap.FORBID)
+    second = new_tick(
+        after=TICK, tick=TICK + timedelta(seconds=30), message=replace(MESSAGE, id="second"), overlap=Overlap.FORBID
+    )
+    replies = await carry_out(store, first, second)
+    assert [reply.result for reply in replies if isinstance(reply, TickReply)] == [
+        TickResult.ENQUEUED,
+        TickResult.OVERLAPPING,
+    ]
+    assert redis_client.lrange(PENDING, 0, -1) == [TASK_ID.encode()]
+
+
+async def test_a_task_whose_key_is_no_hash_does_not_hold_up_the_ticks(
+    store: RedisPeriodicStore, redis_client: redis.Redis
+) -> None:
+    seed_keyspace(redis_client, {RECORD: OLD_RECORD, OLD_TASK: b"text"})
+    [reply] = await carry_out(store, new_tick(overlap=Overlap.FORBID))
+    assert reply == TickReply(result=TickResult.ENQUEUED, last_tick=TICK)
 
 
 async def test_a_tick_takes_its_unique_lock(store: RedisPeriodicStore, redis_client: redis.Redis) -> None:

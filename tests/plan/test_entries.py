@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from longshore.protocol.periodic import CatchUp, PeriodicEntry, PeriodicTaskTemplate, decode_entry, encode_entry
+from longshore.protocol.periodic import (
+    CatchUp,
+    Overlap,
+    PeriodicEntry,
+    PeriodicTaskTemplate,
+    decode_entry,
+    encode_entry,
+)
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.plan.actions import WritePeriodic
 from longshore_operator.plan.entries import reconcile_entries
@@ -35,6 +42,8 @@ def test_an_entry_holds_everything_the_scheduler_needs() -> None:
         timeZone="Europe/Berlin",
         startingDeadline="90s",
         catchUp="All",
+        overlap="Forbid",
+        jitter="5m",
         suspend=True,
         task={
             "type": "report:daily",
@@ -54,6 +63,8 @@ def test_an_entry_holds_everything_the_scheduler_needs() -> None:
         suspend=True,
         starting_deadline=timedelta(seconds=90),
         catch_up=CatchUp.ALL,
+        overlap=Overlap.FORBID,
+        jitter=timedelta(minutes=5),
         task=PeriodicTaskTemplate(
             type="report:daily",
             payload='{"größe":[1,null]}'.encode(),
@@ -90,6 +101,7 @@ def test_what_is_as_it_should_be_is_not_written() -> None:
         pytest.param({}, {"suspend": True}, EARLIER, id="suspending moves nothing"),
         pytest.param({}, {"task": {"type": "other"}}, EARLIER, id="another task keeps the ticks"),
         pytest.param({}, {"catchUp": "All"}, EARLIER, id="another way to catch up keeps the ticks"),
+        pytest.param({}, {"overlap": "Forbid", "jitter": "5m"}, EARLIER, id="jitter and overlap keep the ticks"),
         pytest.param({}, {"startingDeadline": "5m"}, EARLIER, id="another deadline keeps the ticks"),
     ],
 )

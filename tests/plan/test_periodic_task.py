@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from longshore.policy.jitter import Jitter
+from longshore.policy.periodic import Schedule
 from longshore.protocol.periodic import TickRecord, encode_entry
 from longshore.protocol.snapshots import SchedulerLease
 from longshore_operator.api.periodic_task import PeriodicTask
@@ -13,6 +15,7 @@ from longshore_operator.plan.actions import Plan
 from longshore_operator.plan.observed import BrokerReading, ObservedPeriodicTask
 from longshore_operator.plan.periodic_entry import periodic_entry
 from longshore_operator.plan.periodic_task import plan_periodic_task
+from longshore_operator.plan.timestamps import format_time
 from plan.scenes import START, UNREAD, at, broker, conditions, failed, message, periodic, reading, with_status
 
 LEASE = SchedulerLease(holder="default-scheduler-1:1:x", since=START)
@@ -32,7 +35,9 @@ def planned(task: PeriodicTask, read: BrokerReading, *, seconds: float = 0, foun
 
 def test_an_entry_in_force_says_when_it_ran_and_when_it_runs_next() -> None:
     task = periodic(timeZone="Europe/Berlin", schedule="30 14 * * *")
-    record = TickRecord(last_tick=at(-3600), last_task_id="periodic:shop/default/report:1", missed=2, enqueued=9)
+    record = TickRecord(
+        last_tick=at(-3600), last_task_id="periodic:shop/default/report:1", missed=2, enqueued=9, skipped=3
+    )
     plan = planned(task, in_force(task, ticks={"report": record}))
     assert plan.status is not None
     assert conditions(plan) == {
@@ -45,7 +50,22 @@ def test_an_entry_in_force_says_when_it_ran_and_when_it_runs_next() -> None:
         "lastTaskID": "periodic:shop/default/report:1",
         "nextTick": "2026-03-01T13:30:00Z",
         "missedTicks": 2,
+        "skippedTicks": 3,
     }
+
+
+def test_the_next_tick_is_told_with_its_jitter() -> None:
+    task = periodic(schedule="@every 1h", jitter="30m")
+    jitter = Jitter(most_s=1800, seed="shop:default:report")
+    enqueued = Schedule.parse("@every 1h").first_enqueued(START, START, jitter)
+    assert enqueued is not None
+    delay_s = (enqueued - at(3600)).total_seconds()
+    assert 1 <= delay_s <= 1800
+    # before the tick's time, and also when only its delay is left
+    for second in (20, 3600 + delay_s - 1):
+        plan = planned(task, in_force(task), seconds=second)
+        assert plan.status is not None
+        assert plan.status["nextTick"] == format_time(enqueued)
 
 
 def test_every_counts_from_the_entry_in_force() -> None:

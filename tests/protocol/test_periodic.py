@@ -11,6 +11,7 @@ import pytest
 from longshore.errors import InvalidData
 from longshore.protocol.periodic import (
     CatchUp,
+    Overlap,
     PeriodicEntry,
     PeriodicTaskTemplate,
     TickRecord,
@@ -32,6 +33,8 @@ _FULL = PeriodicEntry(
     suspend=True,
     starting_deadline=timedelta(minutes=1),
     catch_up=CatchUp.ALL,
+    overlap=Overlap.FORBID,
+    jitter=timedelta(minutes=5),
     task=PeriodicTaskTemplate(
         type="report:daily",
         payload=b"\x00\xff",
@@ -53,6 +56,8 @@ def test_an_entry_is_json_in_the_resources_words() -> None:
         "suspend": True,
         "startingDeadlineSeconds": 60,
         "catchUp": "All",
+        "overlap": "Forbid",
+        "jitterSeconds": 300,
         "task": {
             "type": "report:daily",
             "payload": "AP8=",
@@ -71,6 +76,10 @@ def test_an_entry_survives_writing_and_reading(entry: PeriodicEntry) -> None:
     assert decode_entry(encode_entry(entry)) == entry
 
 
+def test_what_older_schedulers_do_not_know_is_left_out_when_it_says_nothing() -> None:
+    assert json.loads(encode_entry(_SMALL)).keys() == {"schedule", "since", "catchUp", "task"}
+
+
 def test_equal_entries_have_equal_bytes() -> None:
     a = PeriodicTaskTemplate(type="t", headers={"a": "1", "b": "2"})
     b = PeriodicTaskTemplate(type="t", headers={"b": "2", "a": "1"})
@@ -80,7 +89,7 @@ def test_equal_entries_have_equal_bytes() -> None:
 
 
 def test_an_unknown_field_of_a_newer_writer_is_passed_over() -> None:
-    document = json.loads(encode_entry(_FULL)) | {"jitterSeconds": 3}
+    document = json.loads(encode_entry(_FULL)) | {"weather": "fair"}
     assert decode_entry(json.dumps(document).encode()) == _FULL
 
 

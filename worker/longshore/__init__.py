@@ -47,7 +47,7 @@ from longshore.policy.limits import RateLimit
 from longshore.policy.retry_policy import RetryPolicy
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.producer.results import TaskResult
-from longshore.protocol.periodic import CatchUp
+from longshore.protocol.periodic import CatchUp, Overlap
 from longshore.protocol.snapshots import (
     BrokerSnapshot,
     GroupSnapshot,
@@ -90,6 +90,7 @@ __all__ = [
     "LongshoreError",
     "Middleware",
     "NotFound",
+    "Overlap",
     "PayloadError",
     "PeriodicTask",
     "ProcessDied",

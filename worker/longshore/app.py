@@ -26,7 +26,7 @@ from longshore.policy.failure_policy import (
 )
 from longshore.policy.limits import Limit, RateLimit
 from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext, composed
-from longshore.protocol.periodic import CatchUp
+from longshore.protocol.periodic import CatchUp, Overlap
 from longshore.protocol.snapshots import TaskInfo
 from longshore.registry import Registry
 from longshore.sync_client import SyncClient
@@ -269,6 +269,8 @@ class App(Registry):
         time_zone: str | None = None,
         catch_up: CatchUp = CatchUp.LATEST,
         starting_deadline: timedelta | float | None = None,
+        overlap: Overlap = Overlap.ALLOW,
+        jitter: timedelta | float = 0,
         **options: Unpack[PeriodicOptions],
     ) -> Callable[[F], F]:
         """Enqueue the decorated handler's task again and again; beside ``@app.task``, above or below it.
@@ -288,6 +290,8 @@ class App(Registry):
                     time_zone=time_zone,
                     catch_up=catch_up,
                     starting_deadline=starting_deadline,
+                    overlap=overlap,
+                    jitter=jitter,
                 )
 
             self._periodic.append(task_of)
@@ -300,6 +304,8 @@ class App(Registry):
             time_zone=time_zone,
             catch_up=catch_up,
             starting_deadline=starting_deadline,
+            overlap=overlap,
+            jitter=jitter,
         ).checked()
         return register
 
@@ -312,6 +318,8 @@ class App(Registry):
         time_zone: str | None = None,
         catch_up: CatchUp = CatchUp.LATEST,
         starting_deadline: timedelta | float | None = None,
+        overlap: Overlap = Overlap.ALLOW,
+        jitter: timedelta | float = 0,
     ) -> None:
         """Enqueue a task again and again; its handler may be another application's. Raises InvalidOption."""
         periodic = PeriodicTask(
@@ -321,6 +329,8 @@ class App(Registry):
             time_zone=time_zone,
             catch_up=catch_up,
             starting_deadline=starting_deadline,
+            overlap=overlap,
+            jitter=jitter,
         )
         periodic.checked()
         self._periodic.append(lambda app: periodic)

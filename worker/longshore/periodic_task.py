@@ -11,10 +11,11 @@ from typing import Any, TypedDict
 
 from longshore.errors import InvalidOption
 from longshore.policy.periodic import Schedule
-from longshore.protocol.periodic import CatchUp, PeriodicEntry, PeriodicTaskTemplate, encode_entry
+from longshore.protocol.periodic import CatchUp, Overlap, PeriodicEntry, PeriodicTaskTemplate, encode_entry
 from longshore.task import NO_TIMEOUT, Task, merged_options
 
 _OPTIONS = ("queue", "max_retry", "timeout", "unique_for", "retention", "headers")
+_MOST_JITTER = timedelta(hours=1)
 _NOWHEN = datetime.fromtimestamp(0, UTC)
 
 
@@ -40,6 +41,8 @@ class PeriodicTask:
     catch_up: CatchUp = CatchUp.LATEST  # which of several missed ticks run
     starting_deadline: timedelta | float | None = None  # how late a tick may still run; None: no limit
     suspend: bool = False  # no ticks while True
+    overlap: Overlap = Overlap.ALLOW  # whether a tick runs while the task of an earlier one has not ended
+    jitter: timedelta | float = 0  # how far a tick is delayed at most; it never reaches the next one
 
     def checked(self, defaults: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, PeriodicEntry]:
         """Its name and its entry, for now without the time it counts from. ``defaults``: checked options of its type.
@@ -50,6 +53,8 @@ class PeriodicTask:
             raise InvalidOption("task", f"must be a Task, not {type(self.task).__name__}")
         if not isinstance(self.catch_up, CatchUp):
             raise InvalidOption("catch_up", f"is {self.catch_up!r}; give one of {', '.join(map(str, CatchUp))}")
+        if not isinstance(self.overlap, Overlap):
+            raise InvalidOption("overlap", f"is {self.overlap!r}; give one of {', '.join(map(str, Overlap))}")
         if not isinstance(self.schedule, str):
             raise InvalidOption("schedule", f"must be text, not {type(self.schedule).__name__}")
         if not isinstance(self.time_zone, str | None):
@@ -62,6 +67,8 @@ class PeriodicTask:
             suspend=self.suspend,
             starting_deadline=_deadline(self.starting_deadline),
             catch_up=self.catch_up,
+            overlap=self.overlap,
+            jitter=_jitter(self.jitter),
             task=_template(self.task, merged_options(defaults, self.task.options)),
         )
         # The whole entry, so that options count too, and bytes with boundaries: two entries are never taken for one.
@@ -87,16 +94,26 @@ def checked_name(name: Any) -> str:
 
 
 def _deadline(value: Any) -> timedelta | None:
-    if value is None or isinstance(value, timedelta):
-        deadline = value
-    else:
-        try:
-            deadline = timedelta(seconds=value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidOption("starting_deadline", f"is {value!r}; give a timedelta or seconds") from error
+    deadline = None if value is None else _duration("starting_deadline", value)
     if deadline is not None and deadline < timedelta(seconds=1):
         raise InvalidOption("starting_deadline", "must be at least 1 second; schedulers look once a second")
     return deadline
+
+
+def _jitter(value: Any) -> timedelta:
+    jitter = _duration("jitter", value)
+    if not timedelta() <= jitter <= _MOST_JITTER:
+        raise InvalidOption("jitter", f"is {value!r}; give from 0 seconds to one hour")
+    return timedelta(seconds=int(jitter.total_seconds()))
+
+
+def _duration(field: str, value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return timedelta(seconds=value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidOption(field, f"is {value!r}; give a timedelta or seconds") from error
 
 
 def _template(task: Task, options: Mapping[str, Any]) -> PeriodicTaskTemplate:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from longshore.protocol.periodic import CatchUp
+from longshore.protocol.periodic import CatchUp, Overlap
 from longshore_operator.api.broker import DEFAULT_BROKER
 from longshore_operator.api.durations import Duration
 from longshore_operator.api.resource import ApiModel, Resource
@@ -36,6 +36,8 @@ class PeriodicTaskSpec(ApiModel):
     suspend: bool = False
     starting_deadline: Duration = timedelta(seconds=60)  # how late a tick may still run
     catch_up: CatchUp = CatchUp.LATEST
+    overlap: Overlap = Overlap.ALLOW  # whether a tick runs while the task of an earlier one has not ended
+    jitter: Duration = timedelta()  # how far a tick is delayed at most
 
 
 class PeriodicTask(Resource):

@@ -48,6 +48,8 @@ def periodic_entry(task: PeriodicTask, *, since: datetime) -> PeriodicEntry:
         suspend=spec.suspend,
         starting_deadline=spec.starting_deadline,
         catch_up=spec.catch_up,
+        overlap=spec.overlap,
+        jitter=spec.jitter,
         task=PeriodicTaskTemplate(
             type=spec.task.type,
             payload=_payload(spec.task),

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from longshore.policy.jitter import jitter_of
 from longshore.policy.periodic import Schedule
+from longshore.protocol.periodic import entry_id
 from longshore.protocol.snapshots import BrokerSnapshot
 from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
@@ -22,7 +24,7 @@ from longshore_operator.plan.scheduler import scheduler_condition
 from longshore_operator.plan.status import Report, report
 from longshore_operator.plan.timestamps import format_time
 
-_FIELDS = ("lastTick", "lastTaskID", "nextTick", "missedTicks")
+_FIELDS = ("lastTick", "lastTaskID", "nextTick", "missedTicks", "skippedTicks")
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # where only the rest of an entry matters
 _VOLATILE = frozenset(_FIELDS)  # `@every 1s` moves them each second
 
@@ -42,7 +44,9 @@ def plan_periodic_task(task: PeriodicTask, observed: ObservedPeriodicTask, now: 
     snapshot = current_snapshot(observed.reading)
     if snapshot is None:
         return Plan()  # one failed poll: nothing new is known, and nothing to be said yet
-    return _plan(_report(task, _conditions(task, broker, observed, snapshot, now), _fields(task, snapshot, now), now))
+    return _plan(
+        _report(task, _conditions(task, broker, observed, snapshot, now), _fields(task, broker, snapshot, now), now)
+    )
 
 
 def _conditions(
@@ -81,9 +85,9 @@ def _suspended(task: PeriodicTask) -> Condition:
     return Condition(type=SUSPENDED, status=False, reason=reasons.NOT_SUSPENDED, message="Ticks are enqueued.")
 
 
-def _fields(task: PeriodicTask, snapshot: BrokerSnapshot, now: datetime) -> dict[str, Any]:
+def _fields(task: PeriodicTask, broker: Broker, snapshot: BrokerSnapshot, now: datetime) -> dict[str, Any]:
     record = snapshot.ticks.get(task.name)
-    next_tick = _next_tick(task, snapshot, now)
+    next_tick = _next_tick(task, broker, snapshot, now)
     fields: dict[str, Any] = {"nextTick": None if next_tick is None else format_time(next_tick)}
     if record is None:  # none yet, or lost with Redis: then our own note is what is left (see plan.entries)
         return {**_kept(task), **fields}
@@ -92,12 +96,13 @@ def _fields(task: PeriodicTask, snapshot: BrokerSnapshot, now: datetime) -> dict
         "lastTick": task.status.get("lastTick") if last is None else format_time(last),
         "lastTaskID": record.last_task_id,
         "missedTicks": record.missed,
+        "skippedTicks": record.skipped,
         **fields,
     }
 
 
-def _next_tick(task: PeriodicTask, snapshot: BrokerSnapshot, now: datetime) -> datetime | None:
-    """The first tick that is still to come, counted from the entry in force; None while there is none."""
+def _next_tick(task: PeriodicTask, broker: Broker, snapshot: BrokerSnapshot, now: datetime) -> datetime | None:
+    """When the entry in force brings its next task, jitter included; None while it brings none."""
     entry = found_entry(snapshot.entries, task.name)
     if task.spec.suspend or entry is None:
         return None
@@ -105,7 +110,7 @@ def _next_tick(task: PeriodicTask, snapshot: BrokerSnapshot, now: datetime) -> d
         schedule: Schedule = parse_schedule(task)
     except EntryProblem:
         return None
-    return schedule.next_after(now, entry.since)
+    return schedule.enqueued_after(now, entry.since, jitter_of(entry_id(broker.scope, task.name), entry))
 
 
 def _kept(task: PeriodicTask) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from longshore.broker.periodic_base import RecordName, Tick, TickReply, TickResu
 from longshore.broker.scripts import HOLD_SCHEDULER_LEASE, RELEASE_SCHEDULER_LEASE, TICK, WRITE_PERIODIC_ERRORS
 from longshore.errors import InvalidData
 from longshore.protocol import codec, keys
-from longshore.protocol.periodic import PeriodicEntry, TickRecord, decode_last_tick, decode_tick_record, encode_lease
+from longshore.protocol.periodic import (
+    Overlap,
+    PeriodicEntry,
+    TickRecord,
+    decode_last_tick,
+    decode_tick_record,
+    encode_lease,
+)
 from longshore.protocol.snapshots import EntriesSnapshot
 
 
@@ -72,7 +79,8 @@ def _command(tick: Tick, now: datetime) -> Command:
             if tick.unique_for is None:
                 raise ValueError("a task with a unique key needs unique_for")
             names.append(message.unique_key)
-            arguments.append(tick.unique_for // timedelta(seconds=1))
+        lock_s = tick.unique_for // timedelta(seconds=1) if tick.unique_for is not None else 0
+        arguments += [lock_s, keys.task_prefix(message.queue) if tick.overlap is Overlap.FORBID else b""]
     return (TICK, len(names), *names, *arguments)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from longshore.errors import InvalidData
 from longshore.protocol.messages import TaskMessage
-from longshore.protocol.periodic import PeriodicEntry, TickRecord
+from longshore.protocol.periodic import Overlap, PeriodicEntry, TickRecord
 from longshore.protocol.snapshots import EntriesSnapshot
 
 
@@ -36,6 +36,7 @@ class Tick:
     missed: int = 0  # ticks given up between the two
     message: TaskMessage | None  # the task, of the record's queue; unique_key is set when a lock is wanted
     unique_for: timedelta | None = None  # lifetime of the lock, whole seconds ≥ 1
+    overlap: Overlap = Overlap.ALLOW  # beside the newest task of the record
 
 
 class TickResult(Enum):
@@ -45,6 +46,7 @@ class TickResult(Enum):
     ENQUEUED = 1  # the task was created
     ID_CONFLICT = 0  # recorded; a task of that id exists already
     DUPLICATE = -1  # recorded; the unique lock is held
+    OVERLAPPING = -3  # recorded; the task of an earlier tick has not ended
     OVERTAKEN = -2  # nothing was written: another scheduler has moved the record on
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from longshore.errors import InvalidData, InvalidOption
 from longshore.policy.enqueue_options import render_options
+from longshore.policy.jitter import Jitter, jitter_of
 from longshore.policy.periodic import Due, Schedule, due
 from longshore.protocol import keys
 from longshore.protocol.messages import TaskMessage
@@ -31,7 +32,8 @@ class Planned:
     task: Task  # the template, checked
     record_known: bool = False  # whether last_tick is what Redis says
     last_tick: datetime | None = None
-    next_at: datetime | None = None  # first tick after last_tick, perhaps past already; None: never, or suspended
+    # When the first tick after last_tick is enqueued, perhaps past already; None: never, or suspended.
+    next_at: datetime | None = None
 
     def learn(self, last_tick: datetime | None) -> None:
         """Take over where the record stands."""
@@ -40,7 +42,8 @@ class Planned:
         if self.entry.suspend:
             self.next_at = None
         else:
-            self.next_at = self.schedule.next_after(last_tick or self.entry.since, self.entry.since)
+            since = self.entry.since
+            self.next_at = self.schedule.first_enqueued(last_tick or since, since, self.jitter)
 
     def message(self, tick: datetime) -> TaskMessage:
         """The task of one tick: the same whoever makes it, whenever."""
@@ -63,6 +66,11 @@ class Planned:
     def queue(self) -> str:
         """The queue its ticks go to, beside which its record lies."""
         return self.entry.task.queue
+
+    @property
+    def jitter(self) -> Jitter:
+        """How its ticks are delayed."""
+        return jitter_of(self.id, self.entry)
 
     @property
     def unique_for(self) -> timedelta | None:
@@ -138,6 +146,7 @@ class Agenda:
                     now=now,
                     starting_deadline=planned.entry.starting_deadline,
                     catch_up=planned.entry.catch_up,
+                    jitter=planned.jitter,
                 ),
             )
             for planned in self

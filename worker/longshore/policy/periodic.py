@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from longshore.errors import InvalidOption
 from longshore.policy.cron_dialect import EveryInterval, read_schedule
 from longshore.policy.cron_ticks import CronTicks
+from longshore.policy.jitter import NO_JITTER, Jitter
 from longshore.protocol.periodic import CatchUp
 
 MAX_CATCH_UP = 100  # ticks that CatchUp.ALL runs at most; the older ones count as missed
@@ -53,6 +54,22 @@ class Schedule:
         found = self._ticks(since).after(max(math.floor(time.timestamp()), _whole_second(since)))
         return None if found is None else _at(found)
 
+    def enqueued_after(self, time: datetime, since: datetime, jitter: Jitter) -> datetime | None:
+        """When the first tick is enqueued that is not yet at ``time``, its delay included; None as in next_after."""
+        ticks, moment = self._ticks(since), math.floor(time.timestamp())
+        oldest = max(_whole_second(since), moment - jitter.most_s)
+        for tick in ticks.newest(oldest, moment, 1) if jitter.most_s else []:
+            if (at := _enqueued_at(ticks, tick, jitter)) > moment:
+                return _at(at)
+        following = ticks.after(max(moment, _whole_second(since)))
+        return None if following is None else _at(_enqueued_at(ticks, following, jitter))
+
+    def first_enqueued(self, last_tick: datetime, since: datetime, jitter: Jitter) -> datetime | None:
+        """When the first tick later than both times is enqueued, its delay included; None as in next_after."""
+        ticks = self._ticks(since)
+        first = ticks.after(max(math.floor(last_tick.timestamp()), _whole_second(since)))
+        return None if first is None else _at(_enqueued_at(ticks, first, jitter))
+
     def _ticks(self, since: datetime) -> _Ticks:
         if isinstance(self._rule, int):
             return _EveryTicks(since=_whole_second(since), interval=self._rule)
@@ -77,11 +94,12 @@ def due(
     now: datetime,
     starting_deadline: timedelta | None,
     catch_up: CatchUp,
+    jitter: Jitter = NO_JITTER,
 ) -> Due:
     """Which ticks later than ``since`` and ``last_tick`` run at ``now``, and how many are given up.
 
-    No tick later than ``starting_deadline`` after its time runs. Of the others ``CatchUp.LATEST`` runs the newest,
-    ``ALL`` the newest 100, and ``NONE`` the newest if it is on time, that is not later than 10 seconds.
+    No tick later than ``starting_deadline`` after its time, and its delay, runs. Of the others ``CatchUp.LATEST`` runs
+    the newest, ``ALL`` the newest 100, and ``NONE`` the newest if it is on time, that is not later than 10 seconds.
     """
     ticks = schedule._ticks(since)
     start = _whole_second(since if last_tick is None else max(since, last_tick))
@@ -89,12 +107,21 @@ def due(
     first = ticks.after(start)
     if first is None or first > moment:
         return Due(next_at=None if first is None else _at(first))
+    [latest] = ticks.newest(start, moment, 1)
+    if _enqueued_at(ticks, latest, jitter) > moment:
+        if latest == first:
+            return Due(next_at=_at(first))
+        moment = latest - 1  # every tick before it is due: no delay reaches to the next tick
 
     lateness = starting_deadline
     if catch_up is CatchUp.NONE:
         lateness = ON_TIME if lateness is None else min(lateness, ON_TIME)
     # The oldest second that may still run. Counted from `now` with its fraction: a deadline of 5 s ends 5.0 s later.
     oldest = start if lateness is None else max(start, math.ceil(now.timestamp() - lateness.total_seconds()) - 1)
+    # The last tick before that second may still run for having been delayed; those before it were due before its time.
+    for delayed in ticks.newest(max(start, oldest - jitter.most_s), oldest, 1) if jitter.most_s else []:
+        if _enqueued_at(ticks, delayed, jitter) > oldest:
+            oldest = delayed - 1
     run = ticks.newest(oldest, moment, MAX_CATCH_UP if catch_up is CatchUp.ALL else 1)
     newest = run[-1] if run else ticks.newest(start, moment, 1)[0]
     upcoming = ticks.after(moment)
@@ -104,6 +131,10 @@ def due(
         newest=_at(newest),
         next_at=None if upcoming is None else _at(upcoming),
     )
+
+
+def _enqueued_at(ticks: _Ticks, tick: int, jitter: Jitter) -> int:
+    return tick + jitter.delay_s(tick, ticks.after(tick)) if jitter.most_s else tick
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,13 @@ class CatchUp(Enum):
     ALL = "All"  # each, at most 100
 
 
+class Overlap(Enum):
+    """Whether a tick becomes a task while the task of an earlier one has not ended."""
+
+    ALLOW = "Allow"
+    FORBID = "Forbid"  # it is skipped while that task waits, waits for another attempt, or runs
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeriodicTaskTemplate:
     """The task a tick creates. ``None`` leaves an option at the client's default."""
@@ -57,6 +64,8 @@ class PeriodicEntry:
     suspend: bool = False  # no ticks while True
     starting_deadline: timedelta | None = None  # how late a tick may still run, whole seconds; None: no limit
     catch_up: CatchUp = CatchUp.LATEST
+    overlap: Overlap = Overlap.ALLOW
+    jitter: timedelta = timedelta()  # how far a tick is delayed at most, whole seconds (policy.jitter)
     task: PeriodicTaskTemplate
 
 
@@ -65,10 +74,10 @@ class TickRecord:
     """What has become of an entry's ticks so far."""
 
     last_tick: datetime | None = None  # the newest tick that was enqueued or counted as missed
-    last_task_id: str | None = None  # the newest task a tick has created
+    last_task_id: str | None = None  # the newest task that a tick has created or found to exist
     missed: int = 0  # ticks given up as too late
     enqueued: int = 0  # ticks that became a task
-    skipped: int = 0  # ticks in time that did not: the unique lock was held, or a task of that id existed
+    skipped: int = 0  # ticks in time that did not: overlap, the unique lock was held, or a task of that id existed
 
 
 def entry_id(scope: str, name: str) -> str:
@@ -99,6 +108,8 @@ def encode_entry(entry: PeriodicEntry) -> bytes:
         "suspend": entry.suspend or None,
         "startingDeadlineSeconds": _seconds(entry.starting_deadline),
         "catchUp": entry.catch_up.value,
+        "overlap": None if entry.overlap is Overlap.ALLOW else entry.overlap.value,
+        "jitterSeconds": _seconds(entry.jitter) or None,
         "task": _present(
             {
                 "type": task.type,
@@ -129,6 +140,8 @@ def decode_entry(data: bytes) -> PeriodicEntry:
         suspend=bool(fields.optional("suspend", bool)),
         starting_deadline=fields.duration("startingDeadlineSeconds"),
         catch_up=fields.converted("catchUp", str, CatchUp) if "catchUp" in fields.document else CatchUp.LATEST,
+        overlap=fields.converted("overlap", str, Overlap) if "overlap" in fields.document else Overlap.ALLOW,
+        jitter=fields.duration("jitterSeconds") or timedelta(),
         task=PeriodicTaskTemplate(
             type=task.required("type", str),
             payload=_base64(task.optional("payload", str)),

@@ -97,6 +97,10 @@ class TickRunner:
                 "Tick skipped: another task of this type and payload holds the unique lock",
                 extra={"action": "tick_skipped", **facts},
             )
+        elif reply.result is TickResult.OVERLAPPING:
+            _logger.info(
+                "Tick skipped: the task of an earlier tick has not ended", extra={"action": "tick_skipped", **facts}
+            )
         elif reply.result is TickResult.ID_CONFLICT:
             _logger.warning(
                 "Tick skipped: its task exists already, though its record did not say so",
@@ -129,6 +133,7 @@ def _ticks(planned: Planned, due: Due) -> Iterator[Tick]:
             missed=missed,
             message=planned.message(at),
             unique_for=planned.unique_for,
+            overlap=planned.entry.overlap,
         )
         after, missed = at, 0  # those given up are all older than the first that runs
     if not due.run and due.newest is not None:

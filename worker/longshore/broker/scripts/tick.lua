@@ -11,12 +11,14 @@
 -- ARGV[5] msg                                       TaskMessage bytes
 -- ARGV[6] now                                       Unix nanoseconds
 -- ARGV[7] lifetime of the lock                      seconds, when there is one
+-- ARGV[8] asynq:{<queue>}:t:                        prefix of the tasks' keys; empty: ticks may overlap
 --
 -- Reply: {result, last tick on record}
 --         2 recorded, without a task as was asked
 --         1 recorded, and the task created
 --         0 recorded, no task: one of that id exists
 --        -1 recorded, no task: the lock is held
+--        -3 recorded, no task: the one of an earlier tick has not ended
 --        -2 nothing written: the record is not the one the decision was made on, or not older than the tick
 --
 -- Atomic so that a tick creates at most one task, whichever and however many schedulers carry it out: of two, the
@@ -27,11 +29,19 @@ if last ~= ARGV[1] or (last ~= "" and tonumber(last) >= tonumber(ARGV[2])) then
   return {-2, last}
 end
 
+local HAS_ENDED = {completed = true, archived = true}
+local function has_not_ended(id)
+  local state = id and redis.pcall("HGET", ARGV[8] .. id, "state")
+  return type(state) == "string" and not HAS_ENDED[state]
+end
+
 local lock = KEYS[4]
 local result = 2
 if KEYS[2] then
   if redis.call("EXISTS", KEYS[2]) == 1 then
     result = 0
+  elseif ARGV[8] ~= "" and has_not_ended(redis.call("HGET", KEYS[1], "last_task_id")) then
+    result = -3
   elseif lock and redis.call("EXISTS", lock) == 1 then
     result = -1
   else
@@ -48,10 +58,12 @@ if result == 1 then
   else
     redis.call("HSET", KEYS[2], "msg", ARGV[5], "state", "pending", "pending_since", ARGV[6])
   end
-  redis.call("HSET", KEYS[1], "last_task_id", ARGV[4])
   redis.call("HINCRBY", KEYS[1], "enqueued", 1)
 elseif result < 1 then
   redis.call("HINCRBY", KEYS[1], "skipped", 1)
+end
+if result == 1 or result == 0 then -- it is this tick's, whoever created it
+  redis.call("HSET", KEYS[1], "last_task_id", ARGV[4])
 end
 if ARGV[3] ~= "0" then
   redis.call("HINCRBY", KEYS[1], "missed", ARGV[3])
