@@ -94,9 +94,8 @@ bench-faults: setup packages ## Tasks of a killed worker, and cron ticks across 
 	$(BIN)/python benchmarks/cron_kills.py
 
 .PHONY: bench-operator
-bench-operator: setup packages cluster-build ## The figures of the operator that need a control plane only
-	$(BIN)/python benchmarks/burst_to_replicas.py
-	$(BIN)/python benchmarks/idle_writes.py
+bench-operator: setup packages cluster-build ## Every figure of the operator, written to docs/performance.md
+	$(BIN)/python benchmarks/operator_figures.py
 
 .PHONY: bench-node
 bench-node: setup packages cluster ## Every figure that needs a node: workers killed by scale-in

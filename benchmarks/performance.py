@@ -97,13 +97,13 @@ def installed(package: str) -> str:
         return "not installed"
 
 
-def write(text: str) -> None:
-    """Put the text between the document's marks."""
-    before, begin, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{DOCUMENT.name} has no {BEGIN} … {END}")
-    DOCUMENT.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+def write(text: str, *, begin: str = BEGIN, end: str = END) -> None:
+    """Put the text between two of the document's marks."""
+    before, found_begin, rest = DOCUMENT.read_text().partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        raise SystemExit(f"{DOCUMENT.name} has no {begin} … {end}")
+    DOCUMENT.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _comparison() -> Part:

@@ -237,7 +237,7 @@ async def _heartbeats(url: str, pods: list[str], busy: dict[str, int]) -> None:
 def test_a_hundred_idle_objects_are_not_written(
     namespace: Namespace, operator: OperatorProcess, redis_url: str
 ) -> None:
-    """The measurement of benchmarks/idle_writes.py, smaller."""
+    """The measurement of benchmarks/operator_figures.py, smaller."""
     names = [f"idle-{number}" for number in range(10)]
     namespace.apply(broker(redis_url))
     for name in names:
