@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import queue
+import queue as queues
 import re
 import socket
 import subprocess
@@ -35,12 +35,11 @@ from handlers.harness import (  # noqa: E402 - the path comes first
     broker,
     periodic_task,
     pool,
-    queue as task_queue,
+    queue,
 )
 from localcluster import instances  # noqa: E402
 from longshore.testing import RedisServer  # noqa: E402
 
-OPERATORS_IN_LINE = 2
 _WRITERS = 8
 # Comes once a year: a tick during a measurement would be news, and no idle operator.
 _SELDOM = "0 0 29 2 *"
@@ -70,7 +69,7 @@ class Scene:
         """Every object of the scene but the Broker."""
         autoscaling = {"maxReplicas": 30, "scaleDown": {"stabilization": "1s"}, "zeroAfter": "1s"}
         return [
-            *(task_queue(f"q-{number}") for number in range(self.pools)),
+            *(queue(f"q-{number}") for number in range(self.pools)),
             *(pool(f"p-{number}", f"q-{number}", autoscaling=autoscaling) for number in range(self.pools)),
             *(periodic_task(f"t-{number}", _SELDOM) for number in range(self.periodic_tasks)),
         ]
@@ -130,7 +129,7 @@ class Watch:
 
     def __init__(self, namespace: Namespace, kind: str, *, name: str | None = None) -> None:
         """``name``: of one object; else all of the namespace's."""
-        self.heard: queue.Queue[tuple[float, Manifest]] = queue.Queue()  # at what time.monotonic(), the object
+        self.heard: queues.Queue[tuple[float, Manifest]] = queues.Queue()  # at what time.monotonic(), the object
         query = "watch=true&timeoutSeconds=3600" + (f"&fieldSelector=metadata.name%3D{name}" if name else "")
         self._connection = http.client.HTTPSConnection(
             urlsplit(namespace.server).netloc, context=namespace._ssl, timeout=3600
@@ -157,7 +156,7 @@ class Watch:
         while missing:
             try:
                 at, manifest = self.heard.get(timeout=max(give_up_at - time.monotonic(), 0.001))
-            except queue.Empty:
+            except queues.Empty:
                 raise RuntimeError(f"{missing} of {count} objects are not as wanted within {within_s:g} s") from None
             name = manifest["metadata"]["name"]
             if name not in done and holds(manifest):
@@ -167,7 +166,7 @@ class Watch:
 
     def forget(self) -> None:
         """Drop what was heard until now."""
-        with contextlib.suppress(queue.Empty):
+        with contextlib.suppress(queues.Empty):
             while True:
                 self.heard.get_nowait()
 
