@@ -93,6 +93,11 @@ bench-faults: setup packages ## Tasks of a killed worker, and cron ticks across 
 	$(BIN)/python benchmarks/kill_recovery.py
 	$(BIN)/python benchmarks/cron_kills.py
 
+.PHONY: simulation
+simulation: setup ## The scaling decision beside KEDA's rules, on the same load: table and picture for docs/performance.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/pictures.txt
+	$(BIN)/python benchmarks/simulation
+
 .PHONY: bench-operator
 bench-operator: setup packages cluster-build ## Every figure of the operator, written to docs/performance.md
 	$(BIN)/python benchmarks/operator_figures.py
