@@ -38,6 +38,7 @@ class Rule:
         return f"{self.kind} {self.path} {self.says[:40]}"
 
 
+WINDOW = {"cron": "0 8 * * 1-5", "duration": "10h", "minReplicas": 5}
 SMALL_TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "shop:1.0"}]}}
 
 
@@ -206,6 +207,87 @@ RULES = [
         good=({"maxReplicas": 5, "zeroAfter": "0s"}, {"maxReplicas": 5, "zeroAfter": "24h"}),
         bad=({"maxReplicas": 5, "zeroAfter": "25h"}, {"maxReplicas": 5, "zeroAfter": "2 minutes"}),
         says="must be a duration from 0s to 24h, written like 2m or 90s",
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="autoscaling",
+        good=({"maxReplicas": 5, "targetLatency": "1s"}, {"maxReplicas": 5, "targetLatency": "24h"}),
+        bad=({"maxReplicas": 5, "targetLatency": "999ms"}, {"maxReplicas": 5, "targetLatency": "25h"}),
+        says="must be a duration from 1s to 24h, written like 20s or 5m",
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="autoscaling",
+        good=({"maxReplicas": 5, "lookahead": "0s"}, {"maxReplicas": 5, "lookahead": "1h"}),
+        bad=({"maxReplicas": 5, "lookahead": "61m"}, {"maxReplicas": 5, "lookahead": "1 minute"}),
+        says="must be a duration from 0s to 1h, written like 30s or 2m",
+    ),
+    *(
+        Rule(
+            kind="WorkerPool",
+            path="autoscaling",
+            good=tuple({"maxReplicas": 5, "schedules": [{**WINDOW, field: value}]} for value in good),
+            bad=tuple({"maxReplicas": 5, "schedules": [{**WINDOW, field: value}]} for value in bad),
+            says=says,
+        )
+        for field, good, bad, says in (
+            (
+                "cron",
+                ("0 8 * * 1-5", "*/10 8-17 ? * MON-FRI", "@daily"),
+                ("0 8 * *", "@every 1h", "TZ=UTC 0 8 * * *", "at eight"),
+                "must be five fields like",
+            ),
+            (
+                "timeZone",
+                ("Europe/Berlin", "Etc/UTC"),
+                ("Europe Berlin", "Local", "+02:00"),
+                "must be an IANA time zone, like Europe/Berlin or Etc/UTC",
+            ),
+            (
+                "duration",
+                ("1m", "168h"),
+                ("59s", "169h", "10", "all day"),
+                "must be a duration from 1m to 168h, written like 10h or 90m",
+            ),
+            ("minReplicas", (1, 5), (6,), "minReplicas of a schedule must not be greater than maxReplicas"),
+            ("minReplicas", (1,), (0,), "greater than or equal to 1"),
+        )
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="autoscaling",
+        good=({"maxReplicas": 5, "schedules": [WINDOW] * 32},),
+        bad=({"maxReplicas": 5, "schedules": [WINDOW] * 33},),
+        says="must have at most 32 items",
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="autoscaling",
+        good=(
+            {"maxReplicas": 5, "fallback": {}},
+            {"maxReplicas": 5, "fallback": {"behavior": "Hold", "afterFailures": 1000}},
+            {"maxReplicas": 5, "fallback": {"behavior": "Static", "replicas": 0}},
+            {"maxReplicas": 5, "fallback": {"behavior": "CurrentIfHigher", "replicas": 5}},
+        ),
+        bad=(
+            {"maxReplicas": 5, "fallback": {"behavior": "Static"}},
+            {"maxReplicas": 5, "fallback": {"behavior": "CurrentIfHigher", "afterFailures": 5}},
+        ),
+        says="replicas must be given for the behaviors Static and CurrentIfHigher",
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="autoscaling",
+        good=({"maxReplicas": 5, "fallback": {"behavior": "Static", "replicas": 5}},),
+        bad=({"maxReplicas": 5, "fallback": {"behavior": "Static", "replicas": 6}},),
+        says="fallback.replicas must not be greater than maxReplicas",
+    ),
+    Rule(
+        kind="WorkerPool",
+        path="autoscaling",
+        good=({"maxReplicas": 5, "fallback": {"behavior": "Hold"}},),
+        bad=({"maxReplicas": 5, "fallback": {"behavior": "Zero"}},),
+        says='supported values: "Hold"',
     ),
     Rule(
         kind="WorkerPool",

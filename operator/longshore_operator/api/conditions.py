@@ -16,6 +16,7 @@ LATENCY_HIGH = "LatencyHigh"
 PROGRESSING = "Progressing"
 SCALING_ACTIVE = "ScalingActive"
 SCALING_LIMITED = "ScalingLimited"
+FALLBACK = "Fallback"
 SUSPENDED = "Suspended"
 
 
@@ -77,6 +78,12 @@ CONDITIONS: tuple[ConditionType, ...] = (
         type=SCALING_LIMITED,
         good=None,
         meaning="The backlog asks for another count than the spec allows now.",
+    ),
+    ConditionType(
+        kind="WorkerPool",
+        type=FALLBACK,
+        good="False",
+        meaning="The Broker could not be read for afterFailures polls, and autoscaling.fallback gives the count.",
     ),
     ConditionType(kind="WorkerPool", type=PAUSED, good=None, meaning="Autoscaling is paused: the count is frozen."),
     ConditionType(

@@ -178,6 +178,29 @@ AUTOSCALING_OFF = _reason(
     "AutoscalingOff", "WorkerPool ScalingActive=False", "The spec has no autoscaling; replicas is the count."
 )
 AUTOSCALING_PAUSED = _reason("AutoscalingPaused", "WorkerPool ScalingActive=False", "autoscaling.paused is true.")
+DRY_RUN = _reason(
+    "DryRun",
+    "WorkerPool ScalingActive=False",
+    "autoscaling.dryRun is true: status.decision says what would be done, and the count is left to others.",
+)
+NO_FALLBACK = _reason(
+    "NoFallback",
+    "WorkerPool Fallback=False",
+    "The Broker can be read or has not failed afterFailures times yet, fallback.behavior is Hold, or autoscaling is "
+    "off or paused.",
+)
+FALLBACK_STATIC = _reason(
+    "FallbackStatic",
+    "WorkerPool Fallback=True",
+    "The Broker has not been readable for afterFailures polls, and the count is fallback.replicas.",
+    "See the Broker's Reachable condition for Redis' own reason.",
+)
+FALLBACK_CURRENT_IF_HIGHER = _reason(
+    "FallbackCurrentIfHigher",
+    "WorkerPool Fallback=True",
+    "The Broker has not been readable for afterFailures polls, and the count is at least fallback.replicas.",
+    "See the Broker's Reachable condition for Redis' own reason.",
+)
 NOT_LIMITED = _reason("NotLimited", "WorkerPool ScalingLimited=False", "The count is what the backlog asks for.")
 MAX_REPLICAS = _reason(
     "MaxReplicas",
@@ -201,15 +224,15 @@ EDIT_UNDONE = _reason(
 
 INVALID_SCHEDULE = _reason(
     "InvalidSchedule",
-    "PeriodicTask Ready=False",
-    "The schedule cannot be understood; the message is the parser's. No tick runs; other PeriodicTasks go on.",
-    "Correct spec.schedule.",
+    "PeriodicTask, WorkerPool Ready=False",
+    "The schedule cannot be understood; the message is the parser's. No tick runs, no window opens; all others go on.",
+    "Correct the schedule: spec.schedule, or the pool's cron in autoscaling.schedules.",
 )
 INVALID_TIME_ZONE = _reason(
     "InvalidTimeZone",
-    "PeriodicTask Ready=False",
-    "The time zone is unknown. No tick runs; other PeriodicTasks go on.",
-    "Correct spec.timeZone, or the schedule's prefix.",
+    "PeriodicTask, WorkerPool Ready=False",
+    "The time zone is unknown. No tick runs, no window opens; all others go on.",
+    "Correct timeZone, or the schedule's prefix.",
 )
 INVALID_TASK = _reason(
     "InvalidTask",

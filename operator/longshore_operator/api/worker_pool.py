@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -34,16 +35,46 @@ class ScaleDown(ApiModel):
     max_step: int | str = "100%"  # replicas, or percent of maxReplicas
 
 
+class ScheduledMinimum(ApiModel):
+    """Windows of time with more workers than the pool's own minimum: one opens at each tick of a cron."""
+
+    cron: str
+    time_zone: str | None = None  # None: UTC
+    duration: Duration
+    min_replicas: int
+
+
+class FallbackBehavior(StrEnum):
+    """What becomes of the count while Redis cannot be read."""
+
+    HOLD = "Hold"
+    STATIC = "Static"
+    CURRENT_IF_HIGHER = "CurrentIfHigher"
+
+
+class Fallback(ApiModel):
+    """What to do while Redis cannot be read."""
+
+    after_failures: int = 3  # polls in a row
+    behavior: FallbackBehavior = FallbackBehavior.HOLD
+    replicas: int | None = None  # given unless the behavior is Hold
+
+
 class Autoscaling(ApiModel):
     """The bounds and the manner of scaling by backlog."""
 
     min_replicas: int = 0
     max_replicas: int
     target_per_replica: int | None = None  # tasks waiting or running per replica; None: twice the concurrency
+    target_latency: Duration | None = None  # in what time the backlog shall be worked off, once the speed is known
+    lookahead: Duration = timedelta(0)  # scheduled and retry tasks that are due within it count as waiting
     scale_up: ScaleUp = Field(default_factory=ScaleUp)
     scale_down: ScaleDown = Field(default_factory=ScaleDown)
     zero_after: Duration = timedelta(seconds=120)  # idle time before the step to zero
+    schedules: tuple[ScheduledMinimum, ...] | None = None
+    fallback: Fallback = Field(default_factory=Fallback)
     paused: bool = False  # the count stays as it is
+    dry_run: bool = False  # decide and report, but leave the count to others
 
 
 class RollingUpdate(ApiModel):

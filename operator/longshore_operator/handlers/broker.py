@@ -70,8 +70,12 @@ def target(context: Context, broker: Broker) -> Target:
     """What to poll for this Broker: every queue that an object of it names."""
     place = broker.namespace, broker.name
     queues = {queue.queue_name for queue in context.view.queues_of(*place)}
+    lookaheads: dict[str, set[timedelta]] = {}
     for pool in context.view.pools_of(*place):
         queues.update(queue.name for queue in pool.spec.queues)
+        if pool.spec.autoscaling is not None and pool.spec.autoscaling.lookahead:
+            for each in pool.spec.queues:
+                lookaheads.setdefault(each.name, set()).add(pool.spec.autoscaling.lookahead)
     return Target(
         url=address_for_operator(broker.spec.url, broker.namespace),
         username=broker.spec.auth.username if broker.spec.auth else None,
@@ -80,6 +84,7 @@ def target(context: Context, broker: Broker) -> Target:
         timeout=broker.spec.timeout,
         scope=broker.scope,
         queues=frozenset(queues),
+        lookaheads={name: frozenset(each) for name, each in lookaheads.items()},
         ticks_of={task.name: task.spec.task.queue for task in context.view.periodic_tasks_of(*place)},
     )
 

@@ -16,6 +16,8 @@ from longshore_operator.plan.names import worker_deployment, worker_disruption_b
 from longshore_operator.plan.observed import BrokerReading, ChildBudget, ChildDeployment, ObservedPool, PoolMemory
 from longshore_operator.plan.worker_pool import plan_worker_pool
 
+_AT_ONCE = timedelta(milliseconds=10)  # what is already due
+
 
 async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
     """Observe, plan, apply, report."""
@@ -66,7 +68,8 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
     if plan.memory is not None:
         _count_decision(context, pool, plan, plan.memory)
         context.memories[uid] = plan.memory
-    return look_again or (BUSY if pods or _has_tasks(pool, reading) else QUIET)
+    latest = look_again or (BUSY if pods or _has_tasks(pool, reading) else QUIET)
+    return latest if plan.until is None else min(latest, max(plan.until - context.now(), _AT_ONCE))
 
 
 def _count_decision(context: Context, pool: WorkerPool, plan: Plan, memory: PoolMemory) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from longshore.protocol.periodic import PeriodicEntry
@@ -129,4 +130,6 @@ class Plan:
     # target), so it is written now; a change of volatile numbers alone waits for the 5 s budget; no change: no write.
     urgent: bool = False
     notes: tuple[Note, ...] = ()
+    # When time alone changes the plan, if that is known. Nobody needs to plan again before it for that reason.
+    until: datetime | None = None
     memory: PoolMemory | None = field(default=None)  # WorkerPool only: hand this to the next plan

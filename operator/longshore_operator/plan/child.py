@@ -66,10 +66,13 @@ class ChildPlan:
     changing: bool = False  # it is about to get another template than it has
 
 
-def plan_child(wanted: Manifest, child: ChildDeployment | None, *, apply_error: str | None) -> ChildPlan:
+def plan_child(
+    wanted: Manifest, child: ChildDeployment | None, *, apply_error: str | None, leave_count: bool = False
+) -> ChildPlan:
     """Compare ``wanted`` with what is there. Nothing to do when it is as we applied it, someone else's, or going away.
 
     ``apply_error``: the API server refuses the wanted template now; then the count of the last good one still follows.
+    ``leave_count``: the count is whatever it is, and nobody's edit of it is undone.
     """
     if child is None:
         return ChildPlan(actions=(ApplyDeployment(manifest=wanted, why="absent"),), changing=True)
@@ -83,6 +86,8 @@ def plan_child(wanted: Manifest, child: ChildDeployment | None, *, apply_error: 
 
     why = []
     lost = lost_fields(wanted, live)
+    if leave_count:
+        lost.pop("spec.replicas", None)
     changing = applied.get(DIGEST_ANNOTATION) != asked[DIGEST_ANNOTATION]
     if changing:
         # What is to change is not yet ours to lose; an edit of the rest is overwritten in the same step.
@@ -92,7 +97,7 @@ def plan_child(wanted: Manifest, child: ChildDeployment | None, *, apply_error: 
         why.append(f"replicas {current} → {replicas}")
     if lost:
         why.append(edits(lost))
-    if applied.get(REPLICAS_ANNOTATION) != asked[REPLICAS_ANNOTATION] and not why:
+    if applied.get(REPLICAS_ANNOTATION) != asked[REPLICAS_ANNOTATION] and not why and not leave_count:
         why.append("its record of the count is out of date")
     if not why:
         return ChildPlan()

@@ -12,6 +12,8 @@ from longshore_operator.api.broker import Broker
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.api.queue import Queue
 from longshore_operator.api.worker_pool import WorkerPool
+from longshore_operator.plan.throughput import Throughput
+from longshore_operator.plan.windows import Windows
 
 Manifest = Mapping[str, Any]  # a Kubernetes object as the API server sends it
 
@@ -108,6 +110,8 @@ class PoolMemory:
     shrink_held_since: datetime | None = None  # since when a shrink waits for heartbeats to tell who is busy
     grown_at: datetime | None = None
     shrunk_at: datetime | None = None
+    throughput: Throughput | None = None  # None before the first reading
+    windows: Windows | None = None  # None without schedules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

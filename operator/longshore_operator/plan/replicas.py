@@ -1,14 +1,18 @@
 """How many workers a pool shall have, and why. Its one input from the past is what the last decision remembered.
 
-    waiting  = Σ over its unpaused queues of pending + due, split among the pools that serve the queue by their weights
+    waiting  = Σ over its unpaused queues of pending + due within lookahead, split among the pools that serve the queue
+               by their weights
     demand   = ⌈(waiting + running) / targetPerReplica⌉
+    demand   = max(demand, ⌈waiting / (throughputPerReplica × targetLatency)⌉), once that has been measured
     grow     : to the lowest demand within scaleUp.stabilization
-    shrink   : to the highest demand within scaleDown.stabilization, and never below the number of busy workers
+    shrink   : to the highest demand within scaleDown.stabilization, never below the number of busy workers, and with
+               a targetLatency never below what the present flow of tasks needs
     to zero  : only when nothing has waited, run or been due for zeroAfter
-    desired  = the result, at most maxStep away, within minReplicas and maxReplicas
+    desired  = the result, at most maxStep away, within maxReplicas and the greater of minReplicas and the minReplicas
+               of every open schedule
 
-There is no tolerance band and no threshold for the first worker. What a person orders (a fixed count, new bounds) is
-obeyed at once, without any window. What cannot be read changes nothing.
+There is no tolerance band and no threshold for the first worker. What a person orders (a fixed count, new bounds, a
+fallback) is obeyed at once, without any window. What cannot be read changes nothing.
 """
 
 from __future__ import annotations
@@ -20,58 +24,114 @@ from datetime import datetime, timedelta
 
 from longshore_operator.api import reasons
 from longshore_operator.api.durations import format_duration
-from longshore_operator.api.worker_pool import Autoscaling, ScaleDown, ScaleUp, WorkerPoolSpec
+from longshore_operator.api.worker_pool import Autoscaling, FallbackBehavior, ScaleDown, ScaleUp, WorkerPoolSpec
 from longshore_operator.plan.load import Load
 from longshore_operator.plan.observed import PoolMemory
+from longshore_operator.plan.throughput import Throughput, measure
+from longshore_operator.plan.windows import windows_at
 
 # Asynq's servers publish what they run every 5 seconds. A shrink waits so long for tasks that were taken since to show
 # up, because a pod that looks idle may just have taken one of them.
 HEARTBEAT_LAG = timedelta(seconds=10)
 # Plans are also made between polls, when an object changes; those are no further steps.
 _SHORTEST_STEP = timedelta(milliseconds=400)
+# A shrink leaves room for so much more than the present flow. Without it a count that just suffices and one more would
+# take turns, since neither a speed nor a flow is measured to the last digit.
+_ROOM = 1.1
+# What rounding of floating-point numbers may add to a quotient; a count must not depend on it.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
     """A pool's count for now."""
 
-    replicas: int
+    replicas: int  # what the Deployment gets
+    wanted: int  # what was decided: another count than `replicas` only in a dry run
     previous: int  # the count until now
     text: str  # what was decided and why, in one line
     limit: str | None  # reasons.MAX_REPLICAS or STEP_LIMITED when the backlog asks for another count
+    fallback: FallbackBehavior | None = None  # Static or CurrentIfHigher when it is in force; Redis cannot be read then
     memory: PoolMemory
 
 
 def decide_replicas(
-    spec: WorkerPoolSpec, load: Load | None, *, found: int | None, memory: PoolMemory | None, now: datetime
+    spec: WorkerPoolSpec,
+    load: Load | None,
+    *,
+    found: int | None,
+    memory: PoolMemory | None,
+    now: datetime,
+    failures: int = 0,
+    known_rate: float | None = None,
 ) -> Decision:
     """The count of a pool.
 
-    ``load``: None when the Broker cannot be read. ``found``: the Deployment's count; None when there is none.
-    Without ``memory`` the process has just started: it adopts the count it finds and treats it as the demand until now,
-    so that nothing shrinks before one full window has passed.
+    ``load``: None when the Broker cannot be read; ``failures`` are the polls that failed in a row. ``found``: the
+    Deployment's count; None when there is none. ``known_rate``: the throughputPerReplica that an earlier process left
+    behind. Without ``memory`` the process has just started: it adopts the count it finds and treats it as the demand
+    until now, so that nothing shrinks before one full window has passed.
     """
     adopted = memory is None
+    count = 0 if found is None else found
     if memory is None:
-        current = 0 if found is None else found
-        memory = _forget(PoolMemory(observed_since=now, replicas=current), current, now)
+        memory = _forget(PoolMemory(observed_since=now, replicas=count), count, now)
     memory = _none_later(memory, now)
+    subject = (spec.image, spec.app, spec.concurrency, spec.queues, spec.template)
+    known = memory.throughput
+    if known is None or known.subject != subject:
+        known = measure(known, None, subject, rate=known_rate if known is None else None)
+    auto = spec.autoscaling
+    windows = None
+    if auto is not None and auto.schedules:
+        windows = windows_at(auto.schedules, now, memory.windows)
+    memory = replace(memory, throughput=known, windows=windows)
+    if auto is None or not auto.dry_run:
+        decision = _decide(spec, load, memory, now, failures=failures, adopted=adopted, fresh=adopted and found is None)
+    else:
+        memory = replace(memory, replicas=count)
+        decision = _only_told(
+            _decide(spec, load, memory, now, failures=failures, adopted=adopted, fresh=False), memory, count
+        )
+    # Only now: that more tasks wait may change what is measured, and must not lower what is decided from it.
+    measured = measure(known, load.work if load else None, subject)
+    return replace(decision, memory=replace(decision.memory, throughput=measured))
+
+
+def _only_told(decision: Decision, before: PoolMemory, found: int) -> Decision:
+    """The decision as a dry run reports it: the count stays as it is found, and no step was made."""
+    memory = replace(decision.memory, replicas=found, grown_at=before.grown_at, shrunk_at=before.shrunk_at)
+    verb = "stay" if decision.wanted == found else "go"
+    return replace(
+        decision, replicas=found, previous=found, text=f"dry run: would {verb} {decision.text}", memory=memory
+    )
+
+
+def _decide(
+    spec: WorkerPoolSpec,
+    load: Load | None,
+    memory: PoolMemory,
+    now: datetime,
+    *,
+    failures: int,
+    adopted: bool,
+    fresh: bool,
+) -> Decision:
+    """``adopted``: the count was only just found, and, when ``fresh``, there is no Deployment at all yet."""
     auto = spec.autoscaling
     if auto is None:
         memory = _forget(memory, spec.replicas, now)
         return _settle(memory, spec.replicas, f"replicas is {spec.replicas}", None, now, adopted=adopted)
     current = memory.replicas
     if auto.paused:
-        fresh = adopted and found is None  # there is no count to freeze yet
-        count = auto.min_replicas if fresh else current
+        count = auto.min_replicas if fresh else current  # when fresh, there is no count to freeze
         memory = _forget(memory, count, now)
         return _settle(memory, count, "autoscaling is paused", None, now, adopted=adopted)
+    floor = max(auto.min_replicas, memory.windows.min_replicas if memory.windows else 0)
     if load is None:
-        memory = _remember(replace(memory, idle_since=None, shrink_held_since=None), auto, current, now)
-        count = _clamp(current, auto)
-        return _settle(memory, count, "held while the Broker cannot be read", None, now, adopted=adopted)
+        return _unread(auto, memory, floor, now, failures=failures, adopted=adopted)
 
-    demand, formula = _demand(spec, load)
+    demand, formula = _demand(spec, load, memory.throughput)
     memory = _remember(memory, auto, demand, now)
     memory = replace(memory, idle_since=(memory.idle_since or now) if load.idle else None)
     if demand >= current:
@@ -79,21 +139,45 @@ def decide_replicas(
         count, why, limit = _grow(auto, memory, current, demand, now)
     else:
         memory, count, why, limit = _shrink(auto, memory, load, current, demand, now)
-    bounded = _clamp(count, auto)
+    bounded = min(max(count, floor), auto.max_replicas)
     if bounded < count:
         why, limit = "limited by maxReplicas", reasons.MAX_REPLICAS
     elif bounded > count:
         why = "at least minReplicas"
+        if memory.windows is not None and memory.windows.open is not None and floor > auto.min_replicas:
+            why = f"at least {floor} by the schedule {memory.windows.open.cron}"
     text = formula if why is None else f"{formula}, {why}"
     return _settle(memory, bounded, text, limit, now, adopted=adopted)
 
 
-def _demand(spec: WorkerPoolSpec, load: Load) -> tuple[int, str]:
+def _unread(
+    auto: Autoscaling, memory: PoolMemory, floor: int, now: datetime, *, failures: int, adopted: bool
+) -> Decision:
+    """Hold, or fall back. Either way the count stands for the demand, so that a shrink afterwards waits its window."""
+    fallback, current = auto.fallback, memory.replicas
+    in_force, count, text = None, current, "held while the Broker cannot be read"
+    if fallback.behavior is not FallbackBehavior.HOLD and failures >= fallback.after_failures:
+        in_force, count = fallback.behavior, fallback.replicas or 0
+        if in_force is FallbackBehavior.CURRENT_IF_HIGHER:
+            count = max(current, count)
+        text = f"fallback {in_force} {fallback.replicas or 0}, because the Broker cannot be read"
+    count = min(max(count, floor), auto.max_replicas)
+    memory = _remember(replace(memory, idle_since=None, shrink_held_since=None), auto, count, now)
+    return replace(_settle(memory, count, text, None, now, adopted=adopted), fallback=in_force)
+
+
+def _demand(spec: WorkerPoolSpec, load: Load, throughput: Throughput | None) -> tuple[int, str]:
     """The workers that the load asks for, and the sum in words."""
     assert spec.autoscaling is not None
-    target = spec.autoscaling.target_per_replica or 2 * spec.concurrency
+    target, latency = spec.autoscaling.target_per_replica or 2 * spec.concurrency, spec.autoscaling.target_latency
     demand = math.ceil((load.waiting + load.running) / target)
     waiting, running = math.ceil(load.waiting), math.ceil(load.running)
+    rate = throughput.rate if throughput else None
+    if latency is not None and rate and load.waiting:
+        in_time = _ceil(float(load.waiting) / (rate * latency.total_seconds()))
+        if in_time > demand:
+            speed = f"{_number(rate)}/s per replica"
+            return in_time, f"{waiting} waiting / ({speed} × {format_duration(latency)}) = {in_time}"
     parts = [f"{waiting} waiting"] if waiting else []
     if running:
         parts.append(f"{running} running")
@@ -130,6 +214,8 @@ def _shrink(
     busy = len(load.busy)
     if busy > count:
         count, why = busy, f"{busy} are busy"
+    if auto.target_latency is not None and memory.throughput is not None and memory.throughput.rate:
+        count, why = _with_the_flow(memory.throughput, count, current, why)
     if count == 0:
         idle = timedelta() if memory.idle_since is None else now - memory.idle_since
         if memory.idle_since is None or idle < auto.zero_after:
@@ -168,8 +254,24 @@ def _allowed(rule: ScaleUp | ScaleDown, auto: Autoscaling, *, since: datetime | 
     return step
 
 
-def _clamp(count: int, auto: Autoscaling) -> int:
-    return min(max(count, auto.min_replicas), auto.max_replicas)
+def _with_the_flow(throughput: Throughput, count: int, current: int, why: str | None) -> tuple[int, str | None]:
+    """Not fewer than what ends per second now needs: with fewer, the same tasks would wait and bring them back."""
+    assert throughput.rate
+    if throughput.flow is None:
+        return current, "kept until the flow of tasks is known"
+    needed = min(_ceil(_ROOM * throughput.flow / throughput.rate), current)
+    if needed > count:
+        return needed, f"{_number(throughput.flow)}/s need {needed} at {_number(throughput.rate)}/s per replica"
+    return count, why
+
+
+def _ceil(quotient: float) -> int:
+    return math.ceil(min(quotient, 1e9) - _ROUNDING)  # a tiny rate asks for more than anybody can have
+
+
+def _number(number: float) -> str:
+    """Two significant digits, and all of those before the point."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _remember(memory: PoolMemory, auto: Autoscaling, demand: int, now: datetime) -> PoolMemory:
@@ -214,9 +316,12 @@ def _forget(memory: PoolMemory, count: int, now: datetime) -> PoolMemory:
 def _settle(memory: PoolMemory, count: int, text: str, limit: str | None, now: datetime, *, adopted: bool) -> Decision:
     current = memory.replicas
     if count == current:
-        return Decision(replicas=count, previous=current, text=f"{count}: {text}", limit=limit, memory=memory)
+        return Decision(
+            replicas=count, wanted=count, previous=current, text=f"{count}: {text}", limit=limit, memory=memory
+        )
     # A count that this process finds and corrects at its start is no step of its own: it bars no other.
     if not adopted:
         memory = replace(memory, grown_at=now) if count > current else replace(memory, shrunk_at=now)
     memory = replace(memory, replicas=count)
-    return Decision(replicas=count, previous=current, text=f"{current} → {count}: {text}", limit=limit, memory=memory)
+    text = f"{current} → {count}: {text}"
+    return Decision(replicas=count, wanted=count, previous=current, text=text, limit=limit, memory=memory)

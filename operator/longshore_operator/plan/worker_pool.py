@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
-from longshore_operator.api.conditions import PAUSED, READY, SCALING_ACTIVE, SCALING_LIMITED
-from longshore_operator.api.worker_pool import WorkerPool
+from longshore_operator.api.conditions import FALLBACK, PAUSED, READY, SCALING_ACTIVE, SCALING_LIMITED
+from longshore_operator.api.worker_pool import FallbackBehavior, WorkerPool
 from longshore_operator.plan.actions import Action, Note, Plan
 from longshore_operator.plan.child import ChildPlan, conflict_message, plan_child, rollout
 from longshore_operator.plan.conditions import Condition
@@ -33,7 +33,9 @@ from longshore_operator.plan.status import report
 from longshore_operator.plan.timestamps import format_time
 
 # A steady load moves these all the time, and pods come one by one. What matters changes desiredReplicas or a condition.
-_VOLATILE = frozenset({"busyReplicas", "backlog", "decision", "replicas", "readyReplicas"})
+_VOLATILE = frozenset({"busyReplicas", "backlog", "decision", "replicas", "readyReplicas", "throughputPerReplica"})
+# While polls fail, only the first few are told of. A fallback that comes later is looked for.
+_FAILING = timedelta(seconds=2)
 
 
 def plan_worker_pool(pool: WorkerPool, observed: ObservedPool, now: datetime) -> Plan:
@@ -64,11 +66,19 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
         found=None if live is None else live["spec"].get("replicas", 1),
         memory=observed.memory,
         now=now,
+        failures=observed.reading.failures,
+        known_rate=_known_rate(pool),
     )
     wanted = desired_worker_deployment(
         pool, broker, replicas=decision.replicas, secret_version=_secret_version(observed.secret, live)
     )
-    child = plan_child(wanted, observed.deployment, apply_error=observed.apply_error)
+    auto = pool.spec.autoscaling
+    child = plan_child(
+        wanted,
+        observed.deployment,
+        apply_error=observed.apply_error,
+        leave_count=auto is not None and auto.dry_run,
+    )
     budget = plan_disruption_budget(desired_disruption_budget(pool), observed.budget)
     actions: tuple[Action, ...] = child.actions
     snapshot = current_snapshot(observed.reading)
@@ -91,8 +101,25 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
         status=written.status,
         urgent=written.urgent,
         notes=(*child.notes, *budget.notes, *notes),
+        until=_until(pool, observed, decision, now),
         memory=decision.memory,
     )
+
+
+def _until(pool: WorkerPool, observed: ObservedPool, decision: Decision, now: datetime) -> datetime | None:
+    """When time alone changes the plan: a window opens or closes, or a fallback comes nearer."""
+    windows, failures = decision.memory.windows, observed.reading.failures
+    auto = pool.spec.autoscaling
+    if auto is not None and auto.fallback.behavior != FallbackBehavior.HOLD and failures and not decision.fallback:
+        return now + _FAILING
+    return None if windows is None else windows.until
+
+
+def _known_rate(pool: WorkerPool) -> float | None:
+    """The throughput that stands in the status, if it was measured with this very spec."""
+    rate = pool.status.get("throughputPerReplica")
+    current = pool.status.get("observedGeneration") == pool.metadata.generation
+    return float(rate) if current and isinstance(rate, int | float) and rate > 0 else None
 
 
 def _blocked(pool: WorkerPool, observed: ObservedPool, condition: Condition, now: datetime) -> Plan:
@@ -118,12 +145,15 @@ def _load(pool: WorkerPool, observed: ObservedPool) -> Load | None:
     snapshot = current_snapshot(observed.reading)
     if snapshot is None:
         return None
+    state = rollout(observed.deployment)
     return pool_load(
         pool,
         observed.sharing,
         snapshot,
         staying=frozenset(pod.name for pod in observed.pods if not pod.terminating),
         leaving=frozenset(pod.name for pod in observed.pods if pod.terminating),
+        read_at=observed.reading.read_at,
+        settled=state.updated == state.replicas and state.seen,
     )
 
 
@@ -152,6 +182,7 @@ def _conditions(
         progressing_condition(desired=decision.replicas, rollout=state, changing=child.changing),
         _scaling_active(pool, broker, observed, load),
         _scaling_limited(decision),
+        _fallback(pool, decision),
         _paused(pool),
     ]
 
@@ -178,6 +209,9 @@ def _ready(
         failure=failing_workers(observed.pods, state, worker_deployment(pool)),
         was_failing=previous.get("reason") == reasons.WORKERS_FAILING,
     )
+    windows = decision.memory.windows
+    if condition.reason != reasons.WORKERS_FAILING and windows is not None and windows.problem is not None:
+        return _not_ready(windows.problem.reason, windows.problem.message)
     return (_budget_problem(pool, observed, budget) if condition.status else None) or condition
 
 
@@ -204,6 +238,13 @@ def _scaling_active(pool: WorkerPool, broker: Broker, observed: ObservedPool, lo
             status=False,
             reason=reasons.AUTOSCALING_PAUSED,
             message="The count is frozen, because spec.autoscaling.paused is true.",
+        )
+    if auto.dry_run:
+        return Condition(
+            type=SCALING_ACTIVE,
+            status=False,
+            reason=reasons.DRY_RUN,
+            message="What the count would be is only told in status, because spec.autoscaling.dryRun is true.",
         )
     problem = reading_problem(SCALING_ACTIVE, broker, observed.reading)
     if problem is not None:
@@ -237,6 +278,24 @@ def _scaling_limited(decision: Decision) -> Condition:
     )
 
 
+_FALLBACKS = {
+    FallbackBehavior.STATIC: (reasons.FALLBACK_STATIC, "the count is fallback.replicas"),
+    FallbackBehavior.CURRENT_IF_HIGHER: (
+        reasons.FALLBACK_CURRENT_IF_HIGHER,
+        "the count is at least fallback.replicas",
+    ),
+}
+
+
+def _fallback(pool: WorkerPool, decision: Decision) -> Condition:
+    if decision.fallback is None:
+        message = "The count needs no fallback."
+        return Condition(type=FALLBACK, status=False, reason=reasons.NO_FALLBACK, message=message)
+    reason, what = _FALLBACKS[decision.fallback]
+    message = f"Broker {pool.spec.broker_ref} cannot be read, so {what}; see its Reachable condition."
+    return Condition(type=FALLBACK, status=True, reason=reason, message=message)
+
+
 def _paused(pool: WorkerPool) -> Condition:
     if pool.spec.autoscaling is not None and pool.spec.autoscaling.paused:
         message = "The count is frozen, because spec.autoscaling.paused is true."
@@ -251,18 +310,26 @@ def _fields(
     return {
         "replicas": state.replicas,
         "readyReplicas": state.ready,
-        "desiredReplicas": decision.replicas,
+        "desiredReplicas": decision.wanted,
         # Of an unreadable Broker the last numbers stay: they are the last that were known.
         "busyReplicas": pool.status.get("busyReplicas") if load is None else len(load.busy),
         "backlog": pool.status.get("backlog")
         if load is None
         else -(-load.waiting.numerator // load.waiting.denominator),
+        "throughputPerReplica": _shown_rate(decision),
         "lastScaleTime": format_time(now)
         if decision.replicas != decision.previous
         else pool.status.get("lastScaleTime"),
         "selector": selector_text(worker_labels(pool)),
         "decision": decision.text,
     }
+
+
+def _shown_rate(decision: Decision) -> float | None:
+    """Two significant digits: the rest moves with every poll, and nobody acts on it."""
+    throughput = decision.memory.throughput
+    rate = None if throughput is None else throughput.rate
+    return None if not rate else float(f"{rate:.2g}")
 
 
 def _scale_note(decision: Decision) -> Note | None:

@@ -70,6 +70,14 @@ class Schedule:
         first = ticks.after(max(math.floor(last_tick.timestamp()), _whole_second(since)))
         return None if first is None else _at(_enqueued_at(ticks, first, jitter))
 
+    def last_until(self, time: datetime, *, later_than: datetime) -> datetime | None:
+        """The newest tick not later than ``time``; None when there is none later than ``later_than``.
+
+        ``@every`` counts from ``later_than``.
+        """
+        newest = self._ticks(later_than).newest(_whole_second(later_than), _whole_second(time), 1)
+        return _at(newest[0]) if newest else None
+
     def _ticks(self, since: datetime) -> _Ticks:
         if isinstance(self._rule, int):
             return _EveryTicks(since=_whole_second(since), interval=self._rule)
