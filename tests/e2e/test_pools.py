@@ -1,4 +1,4 @@
-"""Pools as workloads on a real node: pods of Python and of Go that are scaled, evicted and replaced while they run tasks.
+"""Pools as workloads on a real node: pods of Python and of Go, scaled, evicted and replaced while they run tasks.
 
 Proved: nobody who runs a task is interrupted, by a scale-in, an eviction or a roll-out, and no task is lost; the budget
 of a pool holds an eviction back; a Go server in a pool is scaled and spared like a worker of ours; pods with init

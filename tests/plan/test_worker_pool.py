@@ -256,14 +256,25 @@ def test_ready_and_progressing_follow_the_deployment(
 @pytest.mark.parametrize(
     ("reason", "said", "words"),
     [
-        ("ImagePullBackOff", 'Back-off pulling image "shop:1.0"', "its image cannot be pulled; check spec.image"),
-        ("ErrImagePull", "rpc error", "its image cannot be pulled; check spec.image"),
+        ("ImagePullBackOff", 'Back-off pulling image "shop:1.0"', "its image cannot be pulled; check the image"),
+        ("ErrImagePull", "rpc error", "its image cannot be pulled; check the image"),
         (
             "CrashLoopBackOff",
             "back-off 40s restarting",
-            "again and again; see `kubectl logs deployment/mail-worker`",
+            "again and again; see `kubectl logs deployment/mail-worker --container=worker`",
         ),
         ("CreateContainerConfigError", 'secret "redis" not found', 'secret "redis" not found'),
+        ("CreateContainerError", "odd {braces} in {0}", "odd {braces} in {0}"),
+        (
+            "CreateContainerConfigError",
+            "container has runAsNonRoot and image will run as root (pod: mail-worker-1, container: worker)",
+            "its image runs as root, or as a user given by name; set a number as its USER",
+        ),
+        (
+            "CreateContainerConfigError",
+            "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root",
+            "its image runs as root, or as a user given by name; set a number as its USER",
+        ),
     ],
 )
 def test_failing_workers_are_told_with_the_fix(reason: str, said: str, words: str) -> None:
@@ -275,6 +286,54 @@ def test_failing_workers_are_told_with_the_fix(reason: str, said: str, words: st
     assert conditions(plan)["Ready"] == ("False", "WorkersFailing")
     assert words in message(plan, "Ready")
     assert ("Warning", "WorkersFailing") in notes(plan)
+
+
+def test_an_init_container_or_a_sidecar_that_fails_is_named() -> None:
+    world = settled(PoolWorld(pool=pool(replicas=2)))
+    assert world.child is not None
+    world.child = live(world.child.manifest, ready=0)
+    failing = {"ready": False, "waiting_container": "migrate", "waiting_reason": "CrashLoopBackOff"}
+    world.pods = [running(each.name, **failing) for each in world.pods]
+    plan = world.step()
+    assert conditions(plan)["Ready"] == ("False", "WorkersFailing")
+    assert "The container migrate beside workers cannot run (CrashLoopBackOff)" in message(plan, "Ready")
+    assert "--container=migrate" in message(plan, "Ready")
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+def test_pods_that_have_ended_are_no_replicas(phase: str) -> None:
+    """A pod that its node evicted stays as a record, and its last heartbeat for a while."""
+    world = settled(PoolWorld(pool=scaled(auto={"scaleDown": {"stabilization": "0s"}, "zeroAfter": "0s"}), pending=120))
+    assert world.replicas == 3
+    first, *others = world.pods
+    world.pods = [replace(first, phase=phase, ready=False, waiting_reason="CrashLoopBackOff"), *others]
+    world.busy = {first.name: 1}
+    world.pending = 0
+    plan = world.run(3)
+    # It holds no shrink to the busy ones, gets no deletion cost, and does not count as a worker that fails.
+    assert world.pool.status["busyReplicas"] == 0
+    assert not any(getattr(action, "pod", None) == first.name for action in plan.actions)
+    assert conditions(world.pool.status)["Ready"][1] != "WorkersFailing"
+
+
+def test_a_pod_that_is_stuck_terminating_neither_holds_a_shrink_nor_counts_as_busy() -> None:
+    world = settled(PoolWorld(pool=scaled(auto={"scaleDown": {"stabilization": "0s"}, "zeroAfter": "0s"}), pending=120))
+    world.pods = [replace(world.pods[0], terminating=True), *world.pods[1:]]
+    world.busy = {world.pods[0].name: 1}
+    world.pending = 0
+    world.run(3)
+    assert world.pool.status["busyReplicas"] == 0
+    assert world.replicas == 1  # its task still counts as work: it may be put back
+
+
+def test_scaling_by_hand_an_autoscaled_pool_changes_nothing_and_says_so() -> None:
+    world = settled(PoolWorld(pool=scaled(replicas=9), pending=80))
+    assert world.replicas == 2
+    world.run(3)
+    assert world.replicas == 2
+    active = next(each for each in world.pool.status["conditions"] if each["type"] == "ScalingActive")
+    assert (active["status"], active["reason"]) == ("True", "FollowingBacklog")
+    assert "spec.replicas, 9, is not used, nor is what `kubectl scale` writes" in active["message"]
 
 
 def test_a_container_that_crashes_again_and_again_does_not_make_ready_flap() -> None:

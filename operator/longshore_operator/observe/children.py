@@ -10,7 +10,7 @@ from longshore_operator.api.resource import Resource as Model
 from longshore_operator.cluster.client import ApiClient
 from longshore_operator.cluster.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, Resource
 from longshore_operator.observe.view import Manifest, View
-from longshore_operator.plan.names import DELETION_COST_ANNOTATION, WORKER_CONTAINER
+from longshore_operator.plan.names import DELETION_COST_ANNOTATION
 from longshore_operator.plan.observed import ChildBudget, ChildDeployment, PodReading
 
 # What has not our label is not watched. One that is in our way is looked at again this often.
@@ -80,6 +80,7 @@ def _controlled_by(manifest: Manifest, owner: Model) -> bool:
 def _pod(manifest: Manifest) -> PodReading:
     metadata, status = manifest["metadata"], manifest.get("status") or {}
     waiting = _waiting(status)
+    why = (waiting.get("state") or {}).get("waiting") or {}
     cost = (metadata.get("annotations") or {}).get(DELETION_COST_ANNOTATION)
     return PodReading(
         name=metadata["name"],
@@ -87,17 +88,26 @@ def _pod(manifest: Manifest) -> PodReading:
         ready=any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()),
         terminating="deletionTimestamp" in metadata,
         deletion_cost=_integer(cost),
-        waiting_reason=waiting.get("reason"),
-        waiting_message=waiting.get("message"),
+        waiting_container=waiting.get("name"),
+        waiting_reason=why.get("reason"),
+        waiting_message=why.get("message"),
     )
 
 
+# What the kubelet says of a container whose turn has not come yet.
+_NOT_YET = frozenset({"PodInitializing", "ContainerCreating"})
+
+
 def _waiting(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Why the worker's container does not run, as the kubelet says; {} when it runs."""
-    for each in status.get("containerStatuses") or ():
-        if each["name"] == WORKER_CONTAINER:
-            waiting: Mapping[str, Any] = (each.get("state") or {}).get("waiting") or {}
-            return waiting
+    """The status of the first container that waits for something else than its turn; {} when there is none.
+
+    In the order in which they start: with an init container or a sidecar that cannot run, no worker runs.
+    """
+    for each in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (each.get("state") or {}).get("waiting")
+        if waiting and waiting.get("reason") not in _NOT_YET:
+            container: Mapping[str, Any] = each
+            return container
     return {}
 
 

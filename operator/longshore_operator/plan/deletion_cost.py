@@ -20,13 +20,13 @@ _MOST = 2**31 - 1  # an int32
 def deletion_costs(
     pods: Iterable[PodReading], oldest_task: Mapping[str, datetime], now: datetime
 ) -> tuple[SetDeletionCost, ...]:
-    """Annotations to set, by pod name; none for a pod that has the right one, or is going away anyway.
+    """Annotations to set, by pod name; none for a pod that has the right one, or is no replica any more.
 
     ``oldest_task``: when the oldest running task of each busy host began.
     """
     actions = []
     for pod in sorted(pods, key=lambda each: each.name):
-        if pod.terminating:
+        if not pod.active:
             continue
         started = oldest_task.get(pod.name)
         if started is None:

@@ -68,8 +68,14 @@ class PodReading:
     ready: bool
     terminating: bool
     deletion_cost: int | None = None  # the annotation as it stands
-    waiting_reason: str | None = None  # of the worker container, e.g. ImagePullBackOff, CrashLoopBackOff
+    waiting_container: str | None = None  # the container that keeps the pod from being ready, if one is known to
+    waiting_reason: str | None = None  # why it waits, e.g. ImagePullBackOff, CrashLoopBackOff
     waiting_message: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether Kubernetes counts it as a replica: one that has ended (evicted by its node, say) stays a record."""
+        return not self.terminating and self.phase not in ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

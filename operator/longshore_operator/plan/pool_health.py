@@ -9,17 +9,24 @@ from longshore_operator.api import reasons
 from longshore_operator.api.conditions import PROGRESSING, READY
 from longshore_operator.plan.child import Rollout
 from longshore_operator.plan.conditions import Condition
+from longshore_operator.plan.names import WORKER_CONTAINER
 from longshore_operator.plan.observed import PodReading
 
-_NO_IMAGE = "its image cannot be pulled; check spec.image, and imagePullSecrets in spec.template"
+_NO_IMAGE = "its image cannot be pulled; check the image, and imagePullSecrets in spec.template"
+# Part of the kubelet's message when an image would run as root, or as a user given by name, which it cannot judge.
+_ROOT = "runAsNonRoot"
+_AS_ROOT = (
+    "its image runs as root, or as a user given by name; set a number as its USER, or securityContext.runAsUser in "
+    "spec.template (securityContext.runAsNonRoot: false there lets it run as root where the namespace admits that)"
+)
 # The kubelet's reasons for a container that does not run, and what to do about each. Its own messages carry ages and
 # pod names, so they are used only where they are needed (None) and do not.
 _FAILURES: dict[str, str | None] = {
     "ErrImagePull": _NO_IMAGE,
     "ImagePullBackOff": _NO_IMAGE,
-    "InvalidImageName": "its image is no valid reference; correct spec.image",
+    "InvalidImageName": "its image is no valid reference; correct the image",
     "ErrImageNeverPull": "its image is not on the node and must not be pulled; load it, or change imagePullPolicy",
-    "CrashLoopBackOff": "it ends again and again; see `kubectl logs deployment/{name}`",
+    "CrashLoopBackOff": "it ends again and again; see `kubectl logs deployment/{name} --container={container}`",
     "CreateContainerConfigError": None,
     "CreateContainerError": None,
     "RunContainerError": None,
@@ -28,18 +35,20 @@ _FAILURES: dict[str, str | None] = {
 
 def failing_workers(pods: Iterable[PodReading], rollout: Rollout, deployment: str) -> str | None:
     """Why workers cannot run, in words that stay the same while the reason does; None when none is failing."""
-    found = Counter(
-        pod.waiting_reason for pod in pods if pod.waiting_reason in _FAILURES and not pod.terminating and not pod.ready
-    )
-    if not found:
+    stuck = [pod for pod in pods if pod.waiting_reason in _FAILURES and pod.active and not pod.ready]
+    if not stuck:
         return f"Pods cannot be made: {rollout.failure}" if rollout.failure else None
-    # The most frequent one; of equally frequent ones always the same.
-    reason = min(found, key=lambda each: (-found[each], str(each)))
-    assert reason is not None
+    # The most frequent reason; of equally frequent ones always the same.
+    found = Counter((pod.waiting_container or WORKER_CONTAINER, str(pod.waiting_reason)) for pod in stuck)
+    container, reason = min(found, key=lambda each: (-found[each], each))
     text = _FAILURES[reason]
     if text is None:
-        text = next((pod.waiting_message for pod in pods if pod.waiting_reason == reason), None) or "see the pods"
-    return f"The container of workers cannot run ({reason}): {text.format(name=deployment)}."
+        said = next((pod.waiting_message for pod in stuck if pod.waiting_reason == reason), None) or "see the pods"
+        text = _AS_ROOT if _ROOT in said else said
+    else:
+        text = text.format(name=deployment, container=container)
+    whose = "The container of workers" if container == WORKER_CONTAINER else f"The container {container} beside workers"
+    return f"{whose} cannot run ({reason}): {text}."
 
 
 def ready_condition(*, desired: int, rollout: Rollout, failure: str | None, was_failing: bool) -> Condition:

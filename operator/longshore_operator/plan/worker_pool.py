@@ -10,7 +10,7 @@ from typing import Any
 from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.conditions import FALLBACK, PAUSED, READY, SCALING_ACTIVE, SCALING_LIMITED
-from longshore_operator.api.worker_pool import FallbackBehavior, WorkerPool
+from longshore_operator.api.worker_pool import FallbackBehavior, WorkerPool, WorkerPoolSpec
 from longshore_operator.plan.actions import Action, Note, Plan
 from longshore_operator.plan.child import ChildPlan, conflict_message, plan_child, rollout
 from longshore_operator.plan.conditions import Condition
@@ -150,8 +150,8 @@ def _load(pool: WorkerPool, observed: ObservedPool) -> Load | None:
         pool,
         observed.sharing,
         snapshot,
-        staying=frozenset(pod.name for pod in observed.pods if not pod.terminating),
-        leaving=frozenset(pod.name for pod in observed.pods if pod.terminating),
+        staying=frozenset(pod.name for pod in observed.pods if pod.active),
+        leaving=frozenset(pod.name for pod in observed.pods if not pod.active),
         read_at=observed.reading.read_at,
         settled=state.updated == state.replicas and state.seen,
     )
@@ -260,7 +260,17 @@ def _scaling_active(pool: WorkerPool, broker: Broker, observed: ObservedPool, lo
         type=SCALING_ACTIVE,
         status=True,
         reason=reasons.FOLLOWING_BACKLOG,
-        message="The count follows the backlog.",
+        message="The count follows the backlog." + _ignored_replicas(pool),
+    )
+
+
+def _ignored_replicas(pool: WorkerPool) -> str:
+    """For whoever scales the pool by hand, or by a HorizontalPodAutoscaler, and wonders why nothing happens."""
+    if pool.spec.replicas == WorkerPoolSpec.model_fields["replicas"].default:
+        return ""
+    return (
+        f" spec.replicas, {pool.spec.replicas}, is not used, nor is what `kubectl scale` writes: change "
+        "spec.autoscaling, or remove it."
     )
 
 
