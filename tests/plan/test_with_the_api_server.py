@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from localcluster.access import Access
+from localcluster.errors import ClusterError
 from longshore_operator.plan.child import ChildPlan, plan_child
 from longshore_operator.plan.deployment import desired_worker_deployment
 from longshore_operator.plan.observed import ChildDeployment
@@ -42,6 +43,102 @@ TEMPLATE = {
         "volumes": [{"name": "data", "emptyDir": {"sizeLimit": "1024Mi"}}],
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"},
+        ],
+    },
+}
+
+# What a pod can have besides; each list in its own order and form, quantities and ports as people write them.
+EVERYTHING: dict[str, Any] = {
+    "metadata": {"labels": {"team": "mail"}, "annotations": {"prometheus.io/scrape": "true"}},
+    "spec": {
+        "serviceAccountName": "mailer",
+        "automountServiceAccountToken": True,
+        "priorityClassName": "system-cluster-critical",
+        "terminationGracePeriodSeconds": 600,
+        "nodeSelector": {"disk": "ssd"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["legacy"]}],
+        "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+        "securityContext": {"runAsUser": 1000, "fsGroup": 2000, "supplementalGroups": [3000]},
+        "affinity": {
+            "podAntiAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [
+                    {
+                        "weight": 1,
+                        "podAffinityTerm": {
+                            "topologyKey": "kubernetes.io/hostname",
+                            "labelSelector": {"matchLabels": {"longshore.dev/pool": "mail"}},
+                        },
+                    }
+                ]
+            },
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "DoesNotExist"}]}]
+                }
+            },
+        },
+        "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}],
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "topology.kubernetes.io/zone",
+                "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"longshore.dev/pool": "mail"}},
+                "matchLabelKeys": ["pod-template-hash"],
+            }
+        ],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "0.5Gi"}},
+            {"name": "settings", "configMap": {"name": "settings", "items": [{"key": "a", "path": "b"}]}},
+            {
+                "name": "all",
+                "projected": {
+                    "sources": [
+                        {"secret": {"name": "certificate"}},
+                        {"serviceAccountToken": {"path": "token"}},
+                        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+                    ]
+                },
+            },
+            {
+                "name": "scratch",
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}
+                    }
+                },
+            },
+        ],
+        "initContainers": [
+            {"name": "migrate", "image": "shop:1", "command": ["migrate"], "envFrom": [{"secretRef": {"name": "db"}}]},
+            {
+                "name": "proxy",
+                "image": "proxy:1",
+                "restartPolicy": "Always",
+                "ports": [{"containerPort": 5432}, {"containerPort": 5432, "protocol": "UDP"}],
+                "startupProbe": {"tcpSocket": {"port": 5432}, "periodSeconds": 1},
+            },
+        ],
+        "containers": [
+            {"name": "logs", "image": "logs:1", "volumeMounts": [{"name": "all", "mountPath": "/all"}]},
+            {
+                "name": "worker",
+                "resources": {"requests": {"cpu": 0.1, "memory": "128Mi"}, "limits": {"memory": "1024Mi"}},
+                "envFrom": [{"configMapRef": {"name": "settings"}}, {"prefix": "DB_", "secretRef": {"name": "db"}}],
+                "env": [
+                    {"name": "LONGSHORE_CONCURRENCY", "value": "7"},
+                    {"name": "KEY", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "k"}}},
+                    {"name": "LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
+                ],
+                "volumeMounts": [
+                    {"name": "settings", "mountPath": "/etc/shop", "readOnly": True},
+                    {"name": "scratch", "mountPath": "/scratch", "subPath": "x"},
+                ],
+                "lifecycle": {"preStop": {"sleep": {"seconds": 1}}},
+                "livenessProbe": {"exec": {"command": ["true"]}},
+                "securityContext": {"readOnlyRootFilesystem": False, "capabilities": {"add": ["NET_BIND_SERVICE"]}},
+            },
         ],
     },
 }
@@ -101,12 +198,76 @@ def cluster(control_plane: Access) -> Iterator[Cluster]:
         pytest.param({"template": None}, id="of our defaults alone"),
         pytest.param({}, id="with quantities and lists in forms the server rewrites"),
         pytest.param({"app": None}, id="without an app"),
+        pytest.param({"template": EVERYTHING}, id="of a template with all that a pod can have"),
+        pytest.param({"rollout": {"maxUnavailable": "50%", "maxSurge": 0}}, id="with a roll-out of its own"),
     ],
 )
 def test_a_worker_deployment_is_accepted_and_then_left_alone(cluster: Cluster, spec: dict[str, Any]) -> None:
     wanted = cluster.wanted(**spec)
     cluster.apply(wanted)
     assert cluster.plan(wanted).actions == ()
+
+
+def test_a_template_wins_field_by_field(cluster: Cluster) -> None:
+    cluster.apply(cluster.wanted(template=EVERYTHING))
+    template = cluster.child().manifest["spec"]["template"]
+    assert template["metadata"]["labels"]["team"] == "mail"
+    assert template["metadata"]["labels"]["longshore.dev/pool"] == "mail"
+    pod = template["spec"]
+    for field in ("serviceAccountName", "automountServiceAccountToken", "priorityClassName", "nodeSelector"):
+        assert pod[field] == EVERYTHING["spec"][field]
+    assert pod["terminationGracePeriodSeconds"] == 600
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+        **EVERYTHING["spec"]["securityContext"],
+    }
+    assert [each["name"] for each in pod["containers"]] == ["worker", "logs"]
+    assert [each["name"] for each in pod["initContainers"]] == ["migrate", "proxy"]
+    assert pod["initContainers"][1]["restartPolicy"] == "Always"
+    worker = pod["containers"][0]
+    environment = {each["name"]: each.get("value") for each in worker["env"]}
+    assert environment["LONGSHORE_CONCURRENCY"] == "7"
+    assert environment["LONGSHORE_QUEUES"] == "mail=1"
+    assert [each["name"] for each in worker["volumeMounts"]] == ["tmp", "settings", "scratch"]
+    assert pod["volumes"][0] == {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}}
+    assert worker["livenessProbe"]["exec"] == {"command": ["true"]}
+    assert "httpGet" not in worker["livenessProbe"]
+    assert worker["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert worker["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]},
+        "readOnlyRootFilesystem": False,
+    }
+
+
+def restricted_verdict(cluster: Cluster, template: dict[str, Any]) -> str:
+    """What Pod Security admission says to a pod of the template in a restricted namespace; empty: it is admitted."""
+    cluster.access.kubectl(
+        "label", "--overwrite", "namespace", cluster.namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+    metadata = {**template["metadata"], "name": "tried"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    try:
+        cluster.kubectl("create", "--dry-run=server", "--filename", "-", input=yaml.safe_dump(pod))
+    except ClusterError as error:
+        return str(error)
+    return ""
+
+
+def test_what_we_render_is_admitted_under_the_restricted_standard_unless_the_template_says_otherwise(
+    cluster: Cluster,
+) -> None:
+    settings = PlanSettings(image="longshore:dev")
+    scheduler = desired_scheduler_deployment(broker(), secret_version=None, settings=settings)
+    for manifest in (cluster.wanted(template=None), cluster.wanted(template=None, app=None), scheduler):
+        assert restricted_verdict(cluster, manifest["spec"]["template"]) == ""
+    as_root = cluster.wanted(template={"spec": {"securityContext": {"runAsNonRoot": False}}})
+    assert "runAsNonRoot" in restricted_verdict(cluster, as_root["spec"]["template"])
+    beside = cluster.wanted(template={"spec": {"containers": [{"name": "side", "image": "side:1"}]}})
+    said = restricted_verdict(cluster, beside["spec"]["template"])
+    assert 'container "side" must set' in said
+    assert '"worker"' not in said
 
 
 def test_a_scheduler_deployment_is_accepted_and_then_left_alone(cluster: Cluster) -> None:
