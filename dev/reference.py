@@ -9,15 +9,19 @@ PYTHONPATH=operator:worker python dev/reference.py --check    # only say what is
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 import chart_values
+from longshore.metrics.family import Family
+from longshore.metrics.queues import FAMILIES as QUEUE_FAMILIES
 from longshore_operator.api.conditions import CONDITIONS
 from longshore_operator.api.reasons import REASONS
+from longshore_operator.metrics.families import BROKER_LABELS, OBJECT_FAMILIES, REPLICA_FAMILIES, WORK_FAMILIES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = REPOSITORY / "docs" / "reference"
@@ -32,6 +36,7 @@ def pages() -> dict[str, str]:
     return {
         "custom-resources.md": custom_resources(),
         "conditions.md": conditions(),
+        "metrics.md": metrics(),
         "values.md": GENERATED + "\n" + chart_values.page(),
     }
 
@@ -74,6 +79,42 @@ def conditions() -> str:
         for reason in REASONS.values()
     ]
     return "\n".join(parts) + "\n"
+
+
+def metrics() -> str:
+    """Every metric, as the collectors' own tables have them."""
+    of_queues = [replace(each, labels=(*BROKER_LABELS, *each.labels)) for each in QUEUE_FAMILIES]
+    parts = [
+        GENERATED,
+        "# Metrics\n",
+        "What the operator answers at `/metrics` (`--metrics-address`), in Prometheus' text format. All of it is "
+        "gathered at the moment of the question: what is deleted has no series any more. "
+        "[Alerts and dashboard](../monitoring.md).\n",
+        "## Queues\n",
+        "Names, types and labels are those of Asynq's own exporter, so that dashboards made for it work; `namespace` "
+        "and `broker` are added, since two Brokers may have queues of one name. There are the queues that Queues and "
+        "WorkerPools name; none of a Redis that cannot be read. The memory is measured once a minute, while somebody "
+        "asks.\n",
+        *_families(of_queues),
+        "## Every replica\n",
+        "Also those of standbys. Besides these, `process_…` and `python_info` of prometheus_client.\n",
+        *_families(REPLICA_FAMILIES),
+        "## The leader's work\n",
+        *_families(WORK_FAMILIES),
+        "## Objects\n",
+        "Of the leader. `namespace` is the object's.\n",
+        *_families(OBJECT_FAMILIES),
+    ]
+    return "\n".join(parts)
+
+
+def _families(families: Iterable[Family]) -> list[str]:
+    rows = ["| Metric | Type | Labels | What it is |", "|---|---|---|---|"]
+    rows += [
+        f"| `{each.name}` | {each.type} | {', '.join(f'`{label}`' for label in each.labels)} | {_cell(each.help)} |"
+        for each in families
+    ]
+    return [*rows, ""]
 
 
 def _kind(spec: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 
 import click
@@ -15,6 +16,13 @@ from longshore_operator.process import run
 from longshore_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+class _EmptyMeansSomething(click.Option):
+    """An option whose variable may be empty on purpose; click takes an empty one for none."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return os.environ.get(str(self.envvar))
 
 
 class _Commands(click.Group):
@@ -65,6 +73,14 @@ class _Commands(click.Group):
     help="host:port of the probes /livez and /readyz.",
 )
 @click.option(
+    "--metrics-address",
+    cls=_EmptyMeansSomething,
+    envvar="LONGSHORE_METRICS_ADDRESS",
+    default=":8081",
+    show_default=True,
+    help="host:port of /metrics, for Prometheus. Empty: none.",
+)
+@click.option(
     "--full-list-seconds",
     envvar="LONGSHORE_FULL_LIST_SECONDS",
     type=float,
@@ -95,6 +111,7 @@ def main(
     lease_name: str,
     identity: str | None,
     health_address: str,
+    metrics_address: str,
     full_list_seconds: float,
     log_level: str,
     log_format: str,
@@ -115,6 +132,7 @@ def main(
             lease_name=lease_name,
             identity=identity,
             health_address=health_address,
+            metrics_address=metrics_address,
             full_list_seconds=full_list_seconds,
         )
         asyncio.run(run(settings))

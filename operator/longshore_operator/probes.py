@@ -26,14 +26,7 @@ class Probes:
         application = web.Application()
         application.router.add_get("/livez", self._answer(self.live))
         application.router.add_get("/readyz", self._answer(self.ready))
-        runner = web.AppRunner(application, access_log=None, handle_signals=False)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host or None, port).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise SettingsError(f"--health-address {host}:{port}: {error.strerror or error}") from error
-        return runner
+        return await listen(application, host, port, flag="--health-address")
 
     @staticmethod
     def _answer(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -48,3 +41,15 @@ class Probes:
             return web.Response(status=503 if problems else 200, text="\n".join(problems or ["ok"]) + "\n")
 
         return answer
+
+
+async def listen(application: web.Application, host: str, port: int, *, flag: str) -> web.AppRunner:
+    """Serve until ``cleanup()`` of the result. Raises SettingsError, with the flag's name, for a useless address."""
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host or None, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise SettingsError(f"{flag} {host}:{port}: {error.strerror or error}") from error
+    return runner

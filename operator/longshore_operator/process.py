@@ -24,8 +24,11 @@ from longshore_operator.handlers.triggers import Triggers
 from longshore_operator.handlers.visits import visit
 from longshore_operator.handlers.watcher import Watcher
 from longshore_operator.leadership import Elector
+from longshore_operator.metrics.exposition import Exposition
+from longshore_operator.metrics.leading import Leading
 from longshore_operator.observe.children import Children
 from longshore_operator.observe.full_list import observe_all
+from longshore_operator.observe.memory_usage import MemoryUsage
 from longshore_operator.observe.redis import Pollers
 from longshore_operator.observe.secrets import observe_password
 from longshore_operator.observe.view import Change, Manifest, View
@@ -64,12 +67,15 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         cleanup.push_async_callback(client.aclose)
         server = await probes.serve(settings.health_host, settings.health_port)
         cleanup.push_async_callback(server.cleanup)
+        exposition = Exposition(client, is_leading=lambda: elector.leading)
+        if settings.metrics is not None:
+            cleanup.push_async_callback((await exposition.serve(*settings.metrics)).cleanup)
         # Started before kopf, which ends every task that is younger than itself when it ends.
         election = asyncio.create_task(elector.run(), name="elector")
         try:
             if not await _first(election, elector.wait_elected(), stop.wait()):
                 return
-            leading = asyncio.create_task(_lead(settings, connection, client, probes, stop), name="leader")
+            leading = asyncio.create_task(_lead(settings, connection, client, probes, exposition, stop), name="leader")
             try:
                 # The loss of the Lease ends everything at once, whatever it is doing.
                 await asyncio.wait({election, leading}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +92,12 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 
 async def _lead(
-    settings: Settings, connection: Connection, client: ApiClient, probes: Probes, stop: asyncio.Event
+    settings: Settings,
+    connection: Connection,
+    client: ApiClient,
+    probes: Probes,
+    exposition: Exposition,
+    stop: asyncio.Event,
 ) -> None:
     """Everything that only the leader does. Returns after ``stop``; raises what ended it otherwise."""
     loop = asyncio.get_running_loop()
@@ -132,6 +143,8 @@ async def _lead(
     probes.live["watcher"] = watcher.problems
     probes.live["reconciler"] = reconciler.problems
     probes.live["pollers"] = pollers.problems
+    memory = MemoryUsage(pollers, clock=loop.time)
+    exposition.leading = Leading(context=context, reconciler=reconciler, streams=watcher.streams, memory=memory)
     triggers.everything()
     starting = False
 
@@ -177,6 +190,8 @@ async def _lead(
     finally:
         # What acts stops first; what was said is still posted; the watcher last, for its end takes younger tasks along.
         await _cancelled(tasks[0], stopping)
+        exposition.leading = None
+        await memory.aclose()
         await pollers.aclose()
         if stop.is_set():
             await events.drain(_EVENTS_WITHIN_S)

@@ -25,6 +25,7 @@ class Settings:
     identity: str  # of this replica, in the Lease; the pod's name
     health_host: str = ""  # empty: all interfaces
     health_port: int = 8080
+    metrics: tuple[str, int] | None = None  # host and port of /metrics; None: it is off
     full_list_interval: timedelta = timedelta(minutes=5)
 
     @classmethod
@@ -38,6 +39,7 @@ class Settings:
         lease_name: str = "longshore-operator",
         identity: str | None = None,
         health_address: str = ":8080",
+        metrics_address: str = "",
         full_list_seconds: float = 300.0,
     ) -> Settings:
         """Check each value. Raises SettingsError that names the flag and the fix."""
@@ -53,7 +55,7 @@ class Settings:
             raise SettingsError(f"--image-pull-policy: {image_pull_policy!r} is none of {', '.join(PULL_POLICIES)}")
         if full_list_seconds < 1:
             raise SettingsError(f"--full-list-seconds: {full_list_seconds:g} is less than 1")
-        host, port = _address(health_address)
+        host, port = _address("--health-address", health_address)
         return cls(
             namespace=namespace,
             image=image,
@@ -63,6 +65,7 @@ class Settings:
             identity=identity or socket.gethostname(),
             health_host=host,
             health_port=port,
+            metrics=_address("--metrics-address", metrics_address) if metrics_address else None,
             full_list_interval=timedelta(seconds=full_list_seconds),
         )
 
@@ -73,8 +76,8 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) if any(names) else ()
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(flag: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"--health-address: {text!r} is not host:port (or :port, for all interfaces)")
+        raise SettingsError(f"{flag}: {text!r} is not host:port (or :port, for all interfaces)")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -12,7 +12,7 @@ import reference
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["custom-resources.md", "conditions.md", "values.md"])
+@pytest.mark.parametrize("name", ["custom-resources.md", "conditions.md", "metrics.md", "values.md"])
 def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (DOCS / "reference" / name).read_text() == reference.pages()[name], "run: python dev/reference.py"
 

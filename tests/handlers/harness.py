@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from handlers.waiting import eventually
 from localcluster.access import Access
@@ -168,6 +169,22 @@ class Namespace:
         ]
 
 
+class Metrics:
+    """An answer to Prometheus."""
+
+    def __init__(self, text: str) -> None:
+        self.families = list(text_string_to_metric_families(text))
+        self.series = {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in self.families
+            for sample in family.samples
+        }
+
+    def __call__(self, name: str, *labels: str) -> float | None:
+        """The value of a series, by its name and the values of its labels in any order; None when it is not there."""
+        return self.series.get((name, *sorted(labels)))
+
+
 class OperatorProcess:
     """``python -m longshore_operator`` for one namespace, as a service account with exactly the rights of rbac.py."""
 
@@ -179,6 +196,7 @@ class OperatorProcess:
         self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
+        self.metrics_port = _free_port()
 
     @property
     def log(self) -> str:
@@ -201,6 +219,7 @@ class OperatorProcess:
             "LONGSHORE_IMAGE": "longshore:test",
             "LONGSHORE_IDENTITY": self.identity,
             "LONGSHORE_HEALTH_ADDRESS": f"127.0.0.1:{self.port}",
+            "LONGSHORE_METRICS_ADDRESS": f"127.0.0.1:{self.metrics_port}",
             "PYTHONPATH": f"{REPOSITORY}/worker:{REPOSITORY}/operator",
             **self._variables,
         }
@@ -230,6 +249,11 @@ class OperatorProcess:
             return error.code, error.read().decode()
         except OSError as error:
             return 0, str(error)
+
+    def metrics(self) -> Metrics:
+        """What it tells Prometheus now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as response:
+            return Metrics(response.read().decode())
 
     def wait_leading(self) -> None:
         """Wait until it leads and is ready."""

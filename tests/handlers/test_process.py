@@ -276,6 +276,7 @@ def _unchanged(first: dict[str, str], look: Any) -> bool:
         pytest.param({"LONGSHORE_WATCH_NAMESPACE": "A_b"}, "--watch-namespace: 'A_b' is not", id="a bad namespace"),
         pytest.param({"LONGSHORE_WATCH_NAMESPACE": "a,"}, "--watch-namespace: '' is not", id="an empty namespace"),
         pytest.param({"LONGSHORE_HEALTH_ADDRESS": "8080"}, "--health-address: '8080' is not", id="a bad address"),
+        pytest.param({"LONGSHORE_METRICS_ADDRESS": "8081"}, "--metrics-address: '8081' is not", id="a bad other one"),
         pytest.param({"KUBECONFIG": "/nowhere"}, "/nowhere is not there; set KUBECONFIG", id="no credentials"),
     ],
 )
@@ -286,6 +287,7 @@ def test_what_cannot_work_is_told_in_one_line(flags: dict[str, str], line: str) 
         "LONGSHORE_IMAGE": "i",
         "LONGSHORE_OPERATOR_NAMESPACE": "n",
         "LONGSHORE_HEALTH_ADDRESS": "127.0.0.1:0",
+        "LONGSHORE_METRICS_ADDRESS": "",
         **flags,
     }
     done = subprocess.run(

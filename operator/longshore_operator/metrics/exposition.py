@@ -1,0 +1,86 @@
+"""Serves ``/metrics`` on an address of its own: a scraper needs no way to the probes, nor the kubelet one to here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.platform_collector import PlatformCollector
+
+from longshore_operator.cluster.client import ApiClient
+from longshore_operator.metrics.leading import Leading
+from longshore_operator.metrics.objects import (
+    asynq_families,
+    broker_families,
+    condition_families,
+    periodic_families,
+    pool_families,
+)
+from longshore_operator.metrics.work import replica_families, work_families
+from longshore_operator.probes import listen
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # the form of Asynq's exporter; every scraper reads it
+
+
+class Exposition:
+    """One a process. ``leading`` is set while the process leads; a standby answers, too, with less."""
+
+    def __init__(self, client: ApiClient, *, is_leading: Callable[[], bool]) -> None:
+        self.leading: Leading | None = None
+        self._client = client
+        self._is_leading = is_leading
+        self._one_at_a_time = asyncio.Lock()
+        nowhere = CollectorRegistry()
+        self._of_any_process = (ProcessCollector(registry=nowhere), PlatformCollector(registry=nowhere))
+
+    async def serve(self, host: str, port: int) -> web.AppRunner:
+        """Listen until ``cleanup()`` of the result. Raises SettingsError when the address cannot be used."""
+        application = web.Application()
+        application.router.add_get("/metrics", self._answer)
+        return await listen(application, host, port, flag="--metrics-address")
+
+    async def gather(self) -> list[Metric]:
+        """Every family as it is now."""
+        families: list[Metric] = []
+        leading = self.leading
+        steps: list[Callable[[], Iterable[Metric]]] = [
+            *(each.collect for each in self._of_any_process),
+            lambda: replica_families(self._client, leading=self._is_leading()),
+        ]
+        if leading is not None:
+            now = datetime.now(UTC)
+            steps += [
+                lambda: work_families(leading),
+                lambda: broker_families(leading, now),
+                lambda: asynq_families(leading),
+                lambda: pool_families(leading),
+                lambda: periodic_families(leading),
+                lambda: condition_families(leading),
+            ]
+        for step in steps:
+            families += step()
+            await asyncio.sleep(0)  # thousands of objects take a while, and decisions need not wait for all of it
+        return families
+
+    async def _answer(self, _request: web.Request) -> web.StreamResponse:
+        async with self._one_at_a_time:
+            if self.leading is not None:
+                self.leading.memory.wanted()
+            families = await self.gather()
+            body = await asyncio.to_thread(generate_latest, _Gathered(families))
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+
+class _Gathered(CollectorRegistry):
+    """Families as they are: what the library's writer takes."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
