@@ -30,7 +30,7 @@ from longshore_operator.observe.children import Children
 from longshore_operator.observe.full_list import observe_all
 from longshore_operator.observe.memory_usage import MemoryUsage
 from longshore_operator.observe.redis import Pollers
-from longshore_operator.observe.secrets import observe_password
+from longshore_operator.observe.secrets import observe_secrets
 from longshore_operator.observe.view import Change, Manifest, View
 from longshore_operator.plan.settings import PlanSettings
 from longshore_operator.probes import Probes
@@ -118,7 +118,7 @@ async def _lead(
             triggers.changed(resource, manifest, Change.OBJECT)
 
     pollers = Pollers(
-        read_password=lambda namespace, ref: observe_password(client, namespace, ref),
+        read_secrets=lambda namespace, refs: observe_secrets(client, namespace, refs),
         on_news=triggers.read,
         clock=loop.time,
     )

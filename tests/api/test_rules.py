@@ -41,6 +41,9 @@ class Rule:
 WINDOW = {"cron": "0 8 * * 1-5", "duration": "10h", "minReplicas": 5}
 SMALL_TEMPLATE = {"spec": {"containers": [{"name": "worker", "image": "shop:1.0"}]}}
 
+SENTINEL = {"masterName": "main", "addresses": ["s1:26379"]}
+CLUSTER = {"addresses": ["n1:6379"]}
+
 
 def duration(kind: str, path: str, low: str, high: str, *bad: str, example: str) -> Rule:
     return Rule(
@@ -72,31 +75,17 @@ RULES = [
             "redis://[::1]:6379",
             "redis://10.0.0.1:6379/",
             "redis://my_host.a-b:1",
+            "redis://r:65535/99999",
         ),
         bad=("http://redis:6379", "redis:6379", "unix:///tmp/redis"),
-        says="must start with redis://, redis-sentinel:// or redis-cluster:// or, for TLS, with rediss://, ",
+        says="must start with redis:// or, for TLS, with rediss://",
     ),
     Rule(
         kind="Broker",
         path="url",
-        good=(
-            "redis-sentinel://s1:26379,s2,[::1]:26379/0?master=main",
-            "rediss-sentinel://s1?master=my.main-1",
-        ),
-        bad=(
-            "redis-sentinel://s1,s2/0",
-            "redis-sentinel://s1?master=",
-            "redis-sentinel://s1,?master=main",
-            "redis-sentinel://s1?master=main&sentinel_password=x",
-        ),
-        says="must be the sentinels, the database and the master's name, like redis-sentinel://s1:26379,",
-    ),
-    Rule(
-        kind="Broker",
-        path="url",
-        good=("redis-cluster://n1:6379,n2:6379", "rediss-cluster://n1", "redis-cluster://n1/0"),
-        bad=("redis-cluster://n1,", "redis-cluster://n1/1", "redis-cluster://"),
-        says="must be some nodes of the cluster, without a database, like redis-cluster://n1:6379,n2:6379",
+        good=("redis://redis:6379/0",),
+        bad=("redis-sentinel://s1,s2/0?master=main", "rediss-cluster://n1:6379,n2:6379"),
+        says="is for one server; write spec.sentinel or spec.cluster, with their addresses, instead of spec.url",
     ),
     Rule(
         kind="Broker",
@@ -116,8 +105,133 @@ RULES = [
         kind="Broker",
         path="url",
         good=("redis://redis:6379/0",),
-        bad=("redis://", "redis://a b", "redis://redis:port", "redis://redis/0/1", "redis://redis:6379/zero"),
+        bad=(
+            "redis://",
+            "redis://a b",
+            "redis://redis:port",
+            "redis://redis:65536",
+            "redis://r1,r2",
+            "redis://redis/0/1",
+            "redis://redis:6379/zero",
+        ),
         says="must be host, port and database, like redis://redis:6379/0",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=({"url": "redis://r"}, {"sentinel": SENTINEL}, {"cluster": CLUSTER}),
+        bad=({}, {"url": "redis://r", "cluster": CLUSTER}, {"sentinel": SENTINEL, "cluster": CLUSTER}),
+        says="exactly one of spec.url, spec.sentinel and spec.cluster must be given",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=(
+            {"url": "rediss://r", "tls": {}},
+            {"url": "rediss://r"},
+            {"sentinel": SENTINEL, "tls": {}},
+            {"cluster": CLUSTER, "tls": {"clientCertSecretRef": {"name": "c"}, "caSecretRef": {"name": "ca"}}},
+        ),
+        bad=({"url": "redis://r", "tls": {}},),
+        says="spec.tls needs a spec.url that starts with rediss://",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=({"cluster": CLUSTER, "database": 0}, {"sentinel": SENTINEL, "database": 15}),
+        bad=({"cluster": CLUSTER, "database": 1},),
+        says="spec.database must be 0 or left out with spec.cluster: a cluster has no databases",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=(
+            {"url": "redis://r", "database": 3},
+            {"url": "redis://r/", "database": 3},
+            {"url": "redis://r:1/3", "database": 3},
+            {"url": "redis://r/15", "database": 15},
+        ),
+        bad=({"url": "redis://r:6379/2", "database": 3}, {"url": "rediss://[::1]/0", "database": 16}),
+        says="spec.database and the number at the end of spec.url differ, or are more than 15; give one of them",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=tuple({"url": "redis://r", "database": number} for number in (0, 15, 99999)),
+        bad=tuple({"url": "redis://r", "database": number} for number in (-1, 100000)),
+        says="spec.database in body should be",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=({"sentinel": {**SENTINEL, "masterName": "my.main-1_x"}},),
+        bad=({"sentinel": {**SENTINEL, "masterName": "a&b"}}, {"sentinel": {**SENTINEL, "masterName": "a b"}}),
+        says="must be the name that the sentinels' configuration gives the master",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=(
+            {"sentinel": {**SENTINEL, "addresses": ["s1:26379", "[::1]:26379", "10.0.0.1:1", "s.x_y.svc:65535"]}},
+            {"sentinel": {**SENTINEL, "username": "u", "passwordSecretRef": {"name": "s", "key": "k"}}},
+        ),
+        bad=tuple(
+            {"cluster": {"addresses": [address]}}
+            for address in (
+                "n1",
+                "n1:",
+                ":6379",
+                "n1:0",
+                "n1:65536",
+                "redis://n1:6379",
+                "a:1,b:2",
+                "a b:1",
+                "n1:6379/0",
+            )
+        ),
+        says="must be host:port, like redis-0.redis:6379",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=({"sentinel": SENTINEL},),
+        bad=({"sentinel": {**SENTINEL, "addresses": ["s1"]}},),
+        says="must be host:port, like redis-0.redis:26379",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=({"cluster": CLUSTER},),
+        bad=({"cluster": {"addresses": [":secret@n1:6379"]}}, {"sentinel": {**SENTINEL, "addresses": ["u:p@s1:1"]}}),
+        says="must not hold a user or password; name the user and a Secret in the fields that are meant for them",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=({"cluster": {"addresses": [f"n{n}:6379" for n in range(32)]}},),
+        bad=({"cluster": {"addresses": ["n:6379", "n:6379"]}},),
+        says="Duplicate value",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=(
+            {"url": "rediss://r", "tls": {"insecureSkipVerify": True, "clientCertSecretRef": {"name": "c"}}},
+            {"url": "rediss://r", "tls": {"insecureSkipVerify": False, "caSecretRef": {"name": "c"}}},
+        ),
+        bad=({"url": "rediss://r", "tls": {"insecureSkipVerify": True, "caSecretRef": {"name": "c"}}},),
+        says="caSecretRef has no effect with insecureSkipVerify, which verifies nothing; remove one of them",
+    ),
+    Rule(
+        kind="Broker",
+        path="",
+        good=tuple(
+            {"url": "rediss://r", "tls": {"serverName": name}} for name in ("redis.shop.svc", "10.0.0.1", "::1")
+        ),
+        bad=tuple(
+            {"url": "rediss://r", "tls": {"serverName": name}} for name in ("https://redis", "a b", "redis:6379x")
+        ),
+        says="must be a host name or an address, like redis.shop.svc",
     ),
     duration("Broker", "pollInterval", "500ms", "5m", "499ms", "301s", example="1s or 1m30s"),
     duration("Broker", "timeout", "100ms", "60s", "99ms", "61s", example="2s or 500ms"),

@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
-from longshore_operator.api.broker import SecretKeyRef
+from longshore_operator.api.broker import Credential, SecretKeyRef
 from longshore_operator.cluster.client import ApiClient
 from longshore_operator.cluster.connection import Connection
 from longshore_operator.cluster.resources import DEPLOYMENTS
 from longshore_operator.errors import ApiForbidden, ApiUnavailable, ObjectConflict, ObjectGone, ObjectInvalid
-from longshore_operator.observe.secrets import observe_password
+from longshore_operator.observe.secrets import observe_secrets
 
 
 class Server:
@@ -89,4 +89,4 @@ async def test_credentials_that_have_run_out_do_not_make_a_secret_missing(server
     answering, client = server
     answering.status, answering.message = 401, "Unauthorized"
     with pytest.raises(ApiUnavailable):
-        await observe_password(client, "shop", SecretKeyRef(name="redis"))
+        await observe_secrets(client, "shop", {Credential.PASSWORD: SecretKeyRef(name="redis")})

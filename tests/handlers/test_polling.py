@@ -16,27 +16,37 @@ import pytest
 from handlers.waiting import until
 from longshore import Client, Inspector
 from longshore.testing import RedisServer
-from longshore_operator.api.broker import SecretKeyRef
+from longshore_operator.api.broker import Credential, SecretKeyRef
 from longshore_operator.errors import ApiUnavailable
 from longshore_operator.observe import redis as polling
 from longshore_operator.observe.redis import News, Pollers, Target
-from longshore_operator.observe.secrets import Password
+from longshore_operator.observe.secrets import Credentials
+from longshore_operator.plan.address import RedisAccess
 from longshore_operator.plan.observed import SecretReading
 
 PLACE = ("n", "default")
 
 
-def target(url: str, **changes: object) -> Target:
+PASSWORD = {Credential.PASSWORD: SecretKeyRef(name="redis")}
+
+
+def target(url: str, *, timeout_s: float = 1, **changes: object) -> Target:
+    secrets = changes.pop("secrets", {})
     values: dict[str, object] = {
-        "url": url,
-        "username": None,
-        "password_ref": None,
+        "access": RedisAccess(url=url, timeout=timedelta(seconds=timeout_s), secrets=secrets),  # type: ignore[arg-type]
         "interval": timedelta(milliseconds=50),
-        "timeout": timedelta(seconds=1),
         "scope": "n/default",
         "queues": frozenset({"mail"}),
     }
     return Target(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def _missing(problem: str) -> Credentials:
+    return Credentials(reading=SecretReading(found=False, problem=problem))
+
+
+def _password(value: str, *, version: str) -> Credentials:
+    return Credentials(reading=SecretReading(found=True, version=version), values={Credential.PASSWORD: value})
 
 
 class Desk:
@@ -44,19 +54,21 @@ class Desk:
 
     def __init__(self) -> None:
         self.news: list[News] = []
-        self.password: Password | ApiUnavailable = Password(reading=SecretReading(found=False, problem="no Secret"))
+        self.secrets: Credentials | ApiUnavailable = Credentials(
+            reading=SecretReading(found=False, problem="no Secret")
+        )
         self.reads = 0
         self.pollers = Pollers(
-            read_password=self._read,
+            read_secrets=self._read,
             on_news=lambda _place, news: self.news.append(news),
             clock=asyncio.get_running_loop().time,
         )
 
-    async def _read(self, _namespace: str, _ref: SecretKeyRef) -> Password:
+    async def _read(self, _namespace: str, _refs: object) -> Credentials:
         self.reads += 1
-        if isinstance(self.password, ApiUnavailable):
-            raise self.password
-        return self.password
+        if isinstance(self.secrets, ApiUnavailable):
+            raise self.secrets
+        return self.secrets
 
 
 @pytest.fixture
@@ -100,7 +112,7 @@ async def test_an_outage_keeps_the_last_good_reading_and_ends_by_itself(desk: De
 
 async def test_a_redis_that_answers_nothing_is_an_outage_too(desk: Desk) -> None:
     with RedisServer() as server:
-        poller = desk.pollers.aim(PLACE, target(server.url, timeout=timedelta(milliseconds=200)))
+        poller = desk.pollers.aim(PLACE, target(server.url, timeout_s=0.2))
         await until(lambda: poller.reading.reachable)
         server.freeze()
         await until(lambda: poller.reading.error)
@@ -114,12 +126,14 @@ async def test_a_missing_secret_is_the_reason_and_a_rotated_one_is_used(
     monkeypatch.setattr(polling, "SECRET_EVERY", timedelta(milliseconds=100))
     monkeypatch.setattr(polling, "MISSING_SECRET_EVERY", timedelta(milliseconds=50))
     with RedisServer("--requirepass", "first") as server:
-        poller = desk.pollers.aim(PLACE, target(server.url, password_ref=SecretKeyRef(name="redis")))
+        poller = desk.pollers.aim(PLACE, target(server.url, secrets=PASSWORD))
         await until(lambda: poller.reading.error)
         assert poller.reading.error == "no Secret"
         assert poller.secret == SecretReading(found=False, problem="no Secret")
 
-        desk.password = Password(reading=SecretReading(found=True, version="1"), value="first")
+        desk.secrets = Credentials(
+            reading=SecretReading(found=True, version="1"), values={Credential.PASSWORD: "first"}
+        )
         await until(lambda: poller.reading.reachable)
         assert poller.secret == SecretReading(found=True, version="1")
 
@@ -129,15 +143,17 @@ async def test_a_missing_secret_is_the_reason_and_a_rotated_one_is_used(
             )
         await until(lambda: poller.reading.error)
         # The API server's silence is not a missing Secret: what is known stays.
-        desk.password = ApiUnavailable("down", request="GET")
+        desk.secrets = ApiUnavailable("down", request="GET")
         reads = desk.reads
         await until(lambda: desk.reads > reads + 1)
         assert poller.secret == SecretReading(found=True, version="1")
 
-        desk.password = Password(reading=SecretReading(found=True, version="2"), value="second")
+        desk.secrets = Credentials(
+            reading=SecretReading(found=True, version="2"), values={Credential.PASSWORD: "second"}
+        )
         await until(lambda: poller.reading.reachable)
         assert poller.secret == SecretReading(found=True, version="2")
-        assert "second" not in repr(desk.password)
+        assert "second" not in repr(desk.secrets)
 
 
 async def test_another_queue_is_read_at_once_however_long_the_interval(desk: Desk, redis_url: str) -> None:
@@ -172,12 +188,12 @@ async def test_the_loop_ends_with_its_broker(desk: Desk, redis_url: str) -> None
 async def test_a_stuck_loop_is_told_to_the_liveness_probe(redis_url: str) -> None:
     now = [0.0]
     pollers = Pollers(
-        read_password=lambda *_: asyncio.sleep(3600),  # type: ignore[arg-type, return-value]
+        read_secrets=lambda *_: asyncio.sleep(3600),  # type: ignore[arg-type, return-value]
         on_news=lambda *_: None,
         clock=lambda: now[0],
     )
     try:
-        pollers.aim(PLACE, target(redis_url, password_ref=SecretKeyRef(name="redis")))
+        pollers.aim(PLACE, target(redis_url, secrets=PASSWORD))
         await asyncio.sleep(0.05)
         assert pollers.problems() == []
         now[0] = 100.0

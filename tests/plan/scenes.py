@@ -46,7 +46,7 @@ def meta(name: str, **more: Any) -> dict[str, Any]:
 
 
 def broker(name: str = "default", *, metadata: Mapping[str, Any] | None = None, **spec: Any) -> Broker:
-    spec = {"url": "redis://redis:6379/0", **spec}
+    spec = {"url": "redis://redis:6379/0", **spec}  # url=None for another kind of Redis
     return Broker.parse({"metadata": meta(name, **(metadata or {})), "spec": spec})
 
 

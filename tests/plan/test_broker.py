@@ -106,6 +106,26 @@ def test_a_missing_secret_is_told_with_the_fix() -> None:
     assert message(plan, "Ready") == "Secret redis is not in namespace shop; create it."
 
 
+def test_an_unusable_secret_is_told_apart_from_a_missing_one() -> None:
+    tried = broker(auth={"passwordSecretRef": {"name": "redis"}})
+    empty = SecretReading(found=False, invalid=True, problem="Secret redis: the value of password is empty")
+    plan = planned(tried, UNREAD, secret=empty)
+    assert conditions(plan)["Ready"] == conditions(plan)["Reachable"] == ("False", "SecretInvalid")
+
+
+def test_what_kind_of_redis_it_is_and_where_is_shown_even_while_it_cannot_be_read() -> None:
+    sentinel = {"masterName": "main", "addresses": ["s1:26379", "s2:26379"]}
+    for tried, mode, address in (
+        (broker(), "standalone", "redis:6379/0"),
+        (broker(url=None, sentinel=sentinel), "sentinel", "s1:26379,s2:26379/0?master=main"),
+        (broker(url=None, cluster={"addresses": ["n:1"]}), "cluster", "n:1"),
+    ):
+        for read in (reading(), failed(UNREAD)):
+            status = planned(tried, read).status
+            assert status is not None
+            assert (status["mode"], status["address"]) == (mode, address)
+
+
 def test_the_version_of_the_secret_is_shown() -> None:
     plan = planned(broker(), reading(), secret=SecretReading(found=True, version="v1"))
     assert plan.status is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from longshore_operator.api.broker import Broker
 from longshore_operator.plan.child import plan_child
 from longshore_operator.plan.deployment import desired_worker_deployment
 from longshore_operator.plan.ownership import lost_fields
@@ -35,6 +36,57 @@ def worker(**spec: Any) -> dict[str, Any]:
 
 def env(container: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+
+
+def test_a_worker_gets_certificates_as_files_and_the_sentinels_password_by_environment() -> None:
+    redis = broker(
+        url=None,
+        sentinel={
+            "masterName": "main",
+            "addresses": ["s1:26379"],
+            "username": "watcher",
+            "passwordSecretRef": {"name": "watch"},
+        },
+        tls={
+            "caSecretRef": {"name": "authority", "key": "bundle"},
+            "clientCertSecretRef": {"name": "shown"},
+            "serverName": "redis.test",
+        },
+    )
+    container, spec = _with_broker(redis)
+    assert {name: value for name, value in env(container).items() if "REDIS" in name} == {
+        "LONGSHORE_REDIS_URL": "rediss-sentinel://s1:26379/0?master=main",
+        "LONGSHORE_REDIS_SENTINEL_USERNAME": "watcher",
+        "LONGSHORE_REDIS_SENTINEL_PASSWORD": {"secretKeyRef": {"name": "watch", "key": "password"}},
+        "LONGSHORE_REDIS_TLS_CA_FILE": "/var/run/secrets/longshore.dev/redis-ca/ca.crt",
+        "LONGSHORE_REDIS_TLS_CERT_FILE": "/var/run/secrets/longshore.dev/redis-client/tls.crt",
+        "LONGSHORE_REDIS_TLS_KEY_FILE": "/var/run/secrets/longshore.dev/redis-client/tls.key",
+        "LONGSHORE_REDIS_TLS_SERVER_NAME": "redis.test",
+        "LONGSHORE_REDIS_TIMEOUT": "2s",
+        "LONGSHORE_REDIS_WAIT": "10m",
+    }
+    folder = "/var/run/secrets/longshore.dev"
+    assert container["volumeMounts"][1:] == [
+        {"name": "redis-ca", "mountPath": f"{folder}/redis-ca", "readOnly": True},
+        {"name": "redis-client", "mountPath": f"{folder}/redis-client", "readOnly": True},
+    ]
+    keys = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
+    assert spec["volumes"][1:] == [
+        {"name": "redis-ca", "secret": {"secretName": "authority", "items": [{"key": "bundle", "path": "ca.crt"}]}},
+        {"name": "redis-client", "secret": {"secretName": "shown", "items": keys}},
+    ]
+
+
+def test_a_worker_without_verification_is_told_so_and_gets_no_file() -> None:
+    container, spec = _with_broker(broker(url="rediss://r", tls={"insecureSkipVerify": True}))
+    assert env(container)["LONGSHORE_REDIS_TLS_INSECURE_SKIP_VERIFY"] == "true"
+    assert len(spec["volumes"]) == len(container["volumeMounts"]) == 1
+
+
+def _with_broker(redis: Broker) -> tuple[dict[str, Any], dict[str, Any]]:
+    manifest = desired_worker_deployment(pool(), redis, replicas=1, secret_version="v1")
+    spec = manifest["spec"]["template"]["spec"]
+    return spec["containers"][0], spec
 
 
 def test_a_worker_gets_everything_by_environment() -> None:

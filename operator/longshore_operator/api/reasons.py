@@ -48,8 +48,14 @@ BROKER_UNREACHABLE = _reason(
 SECRET_NOT_FOUND = _reason(
     "SecretNotFound",
     "Broker, WorkerPool Ready=False",
-    "The Secret or the key that auth.passwordSecretRef names is not there. Running workers go on with what they have.",
-    "Create the Secret with that key, or correct passwordSecretRef.",
+    "A Secret or a key that the Broker names is not there. Running workers go on with what they have.",
+    "Create the Secret with that key, or correct the field that names it.",
+)
+SECRET_INVALID = _reason(
+    "SecretInvalid",
+    "Broker, WorkerPool Ready=False; Broker Reachable=False",
+    "A Secret's key that the Broker names is empty, is not text, or is no certificate or key that can be used.",
+    "Put the right value under the key that the message names.",
 )
 INVALID_TEMPLATE = _reason(
     "InvalidTemplate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from longshore_operator.handlers.visits import visit
 from longshore_operator.observe.children import Children
 from longshore_operator.observe.redis import Poller, Target
 from longshore_operator.observe.view import Key, View
+from longshore_operator.plan.address import RedisAccess
 from longshore_operator.plan.observed import BrokerReading, SecretReading
 from longshore_operator.plan.settings import PlanSettings
 
@@ -146,14 +147,15 @@ class _Brokers:
 
     async def _reading(self, context: Context, broker: Broker) -> BrokerReading:
         if self._redis is not None:
-            return await _poll(target(context, _with_address(broker, self._redis)))
+            given = RedisAccess(url=self._redis, timeout=broker.spec.timeout)
+            return await _poll(replace(target(context, broker), access=given))
         names = target(context, broker).queues
         queues = {name: QueueSnapshot(name=name, pending=self._backlog.get(name, 0)) for name in names}
         snapshot = BrokerSnapshot(redis_version="", latency=timedelta(), queues=queues)
         return BrokerReading(snapshot=snapshot, read_at=datetime.now(UTC))
 
     def _secret(self, broker: Broker) -> SecretReading | None:
-        return None if broker.password_secret_ref is None else SecretReading(found=True, version="dry-run")
+        return None if not broker.secrets else SecretReading(found=True, version="dry-run")
 
     def aim(self, place: tuple[str, str], _: Target) -> _Polled:
         return self._polled[place]
@@ -181,13 +183,13 @@ async def _poll(aim: Target) -> BrokerReading:
     """Read a Redis as the operator does, once."""
     outcome = asyncio.Event()
 
-    async def no_password(*_: Any) -> Any:
+    async def no_secrets(*_: Any) -> Any:
         raise AssertionError("the address given has its own password")
 
     poller = Poller(
         ("", ""),
         aim,
-        read_password=no_password,
+        read_secrets=no_secrets,
         on_news=lambda *_: outcome.set(),
         clock=asyncio.get_running_loop().time,
     )
@@ -196,11 +198,6 @@ async def _poll(aim: Target) -> BrokerReading:
     polling.cancel()
     await asyncio.gather(polling, return_exceptions=True)
     return poller.reading
-
-
-def _with_address(broker: Broker, url: str) -> Broker:
-    spec = broker.spec.model_copy(update={"url": url, "auth": None})
-    return broker.model_copy(update={"spec": spec})
 
 
 def _context(api: MemoryApi, view: View, brokers: _Brokers, settings: PlanSettings) -> Context:

@@ -12,7 +12,7 @@ from longshore_operator.handlers.execution import BUSY, QUIET, execute, plan_wit
 from longshore_operator.observe.redis import Target
 from longshore_operator.observe.view import Key
 from longshore_operator.plan.actions import Plan, WritePeriodic
-from longshore_operator.plan.address import address_for_operator
+from longshore_operator.plan.address import access_for_operator
 from longshore_operator.plan.broker import plan_broker
 from longshore_operator.plan.names import scheduler_deployment
 from longshore_operator.plan.observed import BrokerReading, ChildDeployment, ObservedBroker
@@ -77,11 +77,8 @@ def target(context: Context, broker: Broker) -> Target:
             for each in pool.spec.queues:
                 lookaheads.setdefault(each.name, set()).add(pool.spec.autoscaling.lookahead)
     return Target(
-        url=address_for_operator(broker.spec.url, broker.namespace),
-        username=broker.spec.auth.username if broker.spec.auth else None,
-        password_ref=broker.password_secret_ref,
+        access=access_for_operator(broker),
         interval=broker.spec.poll_interval,
-        timeout=broker.spec.timeout,
         scope=broker.scope,
         queues=frozenset(queues),
         lookaheads={name: frozenset(each) for name, each in lookaheads.items()},

@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from longshore.broker.base import RedisSettings
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.inspector import Inspector
 from longshore.protocol.snapshots import NO_ENTRIES, BrokerSnapshot, ServerSnapshot
-from longshore_operator.api.broker import SecretKeyRef
+from longshore_operator.api.broker import Credential, SecretKeyRef
 from longshore_operator.errors import ApiError
 from longshore_operator.measures import Distribution
-from longshore_operator.observe.secrets import Password
+from longshore_operator.observe.secrets import Credentials, redis_settings
+from longshore_operator.plan.address import RedisAccess
 from longshore_operator.plan.observed import BrokerReading, SecretReading
 
 logger = logging.getLogger(__name__)
@@ -36,31 +36,19 @@ _FAILURES_TOLD = 3
 _STUCK_AFTER = timedelta(seconds=60)
 
 Place = tuple[str, str]
-ReadPassword = Callable[[str, SecretKeyRef], Awaitable[Password]]
+ReadSecrets = Callable[[str, Mapping[Credential, SecretKeyRef]], Awaitable[Credentials]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """Which Redis, and what to read of it: derived from the Broker and everything that refers to it."""
 
-    url: str
-    username: str | None
-    password_ref: SecretKeyRef | None
+    access: RedisAccess
     interval: timedelta
-    timeout: timedelta
     scope: str
     queues: frozenset[str] = frozenset()  # names in Redis
     lookaheads: Mapping[str, frozenset[timedelta]] = field(default_factory=dict)  # of queues at which pools look ahead
     ticks_of: Mapping[str, str] = field(default_factory=dict)  # PeriodicTask name to its queue
-
-    def same_redis(self, other: Target) -> bool:
-        """Whether a connection made for one serves the other."""
-        return (self.url, self.username, self.password_ref, self.timeout) == (
-            other.url,
-            other.username,
-            other.password_ref,
-            other.timeout,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,19 +70,19 @@ class Poller:
         place: Place,
         target: Target,
         *,
-        read_password: ReadPassword,
+        read_secrets: ReadSecrets,
         on_news: Callable[[Place, News], None],
         clock: Callable[[], float],
     ) -> None:
         self._place = place
         self._target = target
-        self._read_password = read_password
+        self._read_secrets = read_secrets
         self._on_news = on_news
         self._clock = clock
         self._inspector: Inspector | None = None
         self._opened_for = target  # what the inspector was opened for
-        self._password: Password | None = None
-        self._password_read_at: float | None = None
+        self._credentials: Credentials | None = None
+        self._secrets_read_at: float | None = None
         self._reading = BrokerReading()
         self._changed = asyncio.Event()  # poll now instead of at the interval's end
         self._alive_at = clock()
@@ -113,10 +101,10 @@ class Poller:
 
     @property
     def secret(self) -> SecretReading | None:
-        """The Secret that the Broker names; None when it names none, or it was not read yet."""
-        if self._target.password_ref is None or self._password is None:
+        """The Secrets that the Broker names; None when it names none, or they were not read yet."""
+        if not self._target.access.secrets or self._credentials is None:
             return None
-        return self._password.reading
+        return self._credentials.reading
 
     @property
     def inspector(self) -> Inspector | None:
@@ -127,10 +115,10 @@ class Poller:
         """Read this from now on. A change is polled at once."""
         if target == self._target:
             return
-        if not target.same_redis(self._target):
+        if target.access != self._target.access:
             self._reading = BrokerReading()  # what was read of another Redis says nothing of this one
-        if target.password_ref != self._target.password_ref:
-            self._password, self._password_read_at = None, None
+        if target.access.secrets != self._target.access.secrets:
+            self._credentials, self._secrets_read_at = None, None
         self._target = target
         self._changed.set()
 
@@ -141,7 +129,7 @@ class Poller:
     def stuck_for(self) -> timedelta | None:
         """How long the loop has not come round, when that is longer than it may be."""
         silent = timedelta(seconds=self._clock() - self._alive_at)
-        allowed = self._target.interval + _TIMEOUTS_A_POLL * self._target.timeout + _STUCK_AFTER
+        allowed = self._target.interval + _TIMEOUTS_A_POLL * self._target.access.timeout + _STUCK_AFTER
         return silent if silent > allowed else None
 
     async def run(self) -> None:
@@ -164,7 +152,7 @@ class Poller:
 
     async def _poll(self, target: Target) -> News | None:
         """One round. None when there was nothing to do it with."""
-        secret_changed = await self._refresh_password(target)
+        secret_changed = await self._refresh_secrets(target)
         if target is not self._target:
             return None  # the Broker changed meanwhile: come round again
         before = self._reading
@@ -178,7 +166,7 @@ class Poller:
             # A defect of ours must not end the loop: the Broker says so, and the log has the rest.
             logger.exception("a poll failed unexpectedly", extra={"action": "poll", "broker": self._place})
             problem = f"{type(error).__name__}: {error}"
-        if not target.same_redis(self._target):
+        if target.access != self._target.access:
             return None
         if snapshot is not None:
             self.durations.observe(self._clock() - started)
@@ -200,11 +188,11 @@ class Poller:
         return News(everything=True) if secret_changed else news
 
     async def _snapshot(self, target: Target) -> BrokerSnapshot:
-        if not target.same_redis(self._opened_for):
+        if target.access != self._opened_for.access:
             await self._close_inspector()
         if self._inspector is None:
             self._inspector, self._opened_for = self._open(target), target
-        allowed = _TIMEOUTS_A_POLL * target.timeout
+        allowed = _TIMEOUTS_A_POLL * target.access.timeout
         try:
             async with asyncio.timeout(allowed.total_seconds()):
                 return await self._inspector.snapshot(
@@ -219,36 +207,35 @@ class Poller:
             raise BrokerUnavailable(f"Redis did not answer a poll within {allowed.total_seconds():g} s") from error
 
     def _open(self, target: Target) -> Inspector:
-        password: str | None = None
-        if target.password_ref is not None:
-            if self._password is None:
-                raise BrokerUnavailable(f"Secret {target.password_ref.name} was not read yet")
-            if self._password.value is None:
-                raise BrokerUnavailable(self._password.reading.problem or "the Secret was not found")
-            password = self._password.value
-        return Inspector(
-            RedisSettings(url=target.url, username=target.username, password=password, timeout=target.timeout)
-        )
+        values: Mapping[Credential, str] = {}
+        if target.access.secrets:
+            if self._credentials is None:
+                names = ", ".join(sorted({ref.name for ref in target.access.secrets.values()}))
+                raise BrokerUnavailable(f"Secret {names} was not read yet")
+            if not self._credentials.reading.found:
+                raise BrokerUnavailable(self._credentials.reading.problem or "the Secret was not found")
+            values = self._credentials.values
+        return Inspector(redis_settings(target.access, values))
 
-    async def _refresh_password(self, target: Target) -> bool:
-        """Read the Secret when it is time. Whether what is known of it has changed."""
-        if target.password_ref is None:
+    async def _refresh_secrets(self, target: Target) -> bool:
+        """Read the Secrets when it is time. Whether what is known of them has changed."""
+        if not target.access.secrets:
             return False
-        found = self._password is not None and self._password.value is not None
+        found = self._credentials is not None and self._credentials.reading.found
         every = SECRET_EVERY if found else MISSING_SECRET_EVERY
-        if self._password_read_at is not None and self._clock() < self._password_read_at + every.total_seconds():
+        if self._secrets_read_at is not None and self._clock() < self._secrets_read_at + every.total_seconds():
             return False
-        self._password_read_at = self._clock()
+        self._secrets_read_at = self._clock()
         try:
-            password = await self._read_password(self._place[0], target.password_ref)
+            credentials = await self._read_secrets(self._place[0], target.access.secrets)
         except ApiError as error:
             # What is known keeps its worth; the API server will be asked again.
             logger.warning("a Secret could not be read", extra={"action": "secret", "error": str(error)})
             return False
-        if target is not self._target or password == self._password:
+        if target.access.secrets != self._target.access.secrets or credentials == self._credentials:
             return False
-        self._password = password
-        await self._close_inspector()  # the next poll connects with the new one
+        self._credentials = credentials
+        await self._close_inspector()  # the next poll connects with the new ones
         return True
 
     async def _close_inspector(self) -> None:
@@ -263,10 +250,10 @@ class Pollers:
     """The loops of all Brokers: one appears with its Broker and ends with it."""
 
     def __init__(
-        self, *, read_password: ReadPassword, on_news: Callable[[Place, News], None], clock: Callable[[], float]
+        self, *, read_secrets: ReadSecrets, on_news: Callable[[Place, News], None], clock: Callable[[], float]
     ) -> None:
         """``on_news`` is called from the loop after each poll that changed something; it must not wait."""
-        self._read_password = read_password
+        self._read_secrets = read_secrets
         self._on_news = on_news
         self._clock = clock
         self._pollers: dict[Place, tuple[Poller, asyncio.Task[None]]] = {}
@@ -277,7 +264,7 @@ class Pollers:
         if running is not None and not running[1].done():
             running[0].aim(target)
             return running[0]
-        poller = Poller(place, target, read_password=self._read_password, on_news=self._on_news, clock=self._clock)
+        poller = Poller(place, target, read_secrets=self._read_secrets, on_news=self._on_news, clock=self._clock)
         self._pollers[place] = poller, asyncio.create_task(poller.run(), name=f"poll {place[0]}/{place[1]}")
         return poller
 

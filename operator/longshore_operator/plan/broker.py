@@ -12,6 +12,7 @@ from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.conditions import IN_USE, REACHABLE, READY, SCHEDULER_READY
 from longshore_operator.plan.actions import Action, DeleteDeployment, Note, Plan, SetFinalizer
+from longshore_operator.plan.address import redis_url
 from longshore_operator.plan.child import conflict_message, plan_child
 from longshore_operator.plan.conditions import Condition
 from longshore_operator.plan.entries import reconcile_entries
@@ -86,7 +87,7 @@ def _secret_missing(observed: ObservedBroker) -> bool:
 
 
 def _secret_not_read(broker: Broker, observed: ObservedBroker) -> bool:
-    return broker.password_secret_ref is not None and observed.secret is None
+    return bool(broker.secrets) and observed.secret is None
 
 
 def _secret_version(observed: ObservedBroker) -> str | None:
@@ -123,8 +124,8 @@ def _reachable(observed: ObservedBroker) -> Condition:
     reading = observed.reading
     if _secret_missing(observed) and (not_read_yet(reading) or unreachable(reading)):
         assert observed.secret is not None
-        message = observed.secret.problem or "The Secret of the password is missing."
-        return Condition(type=REACHABLE, status=False, reason=reasons.SECRET_NOT_FOUND, message=message)
+        message = observed.secret.problem or "A Secret is missing."
+        return Condition(type=REACHABLE, status=False, reason=observed.secret.reason, message=message)
     if unreachable(reading):
         return Condition(
             type=REACHABLE,
@@ -162,8 +163,8 @@ def _ready(observed: ObservedBroker, reachable: Condition, scheduler: Condition)
     """The gravest of the other conditions, or that all is well."""
     if _secret_missing(observed):
         assert observed.secret is not None
-        message = observed.secret.problem or "The Secret of the password is missing."
-        return Condition(type=READY, status=False, reason=reasons.SECRET_NOT_FOUND, message=message)
+        message = observed.secret.problem or "A Secret is missing."
+        return Condition(type=READY, status=False, reason=observed.secret.reason, message=message)
     for each in (reachable, scheduler):
         if each.status is not True:
             return replace(each, type=READY)
@@ -172,16 +173,20 @@ def _ready(observed: ObservedBroker, reachable: Condition, scheduler: Condition)
 
 def _fields(broker: Broker, observed: ObservedBroker, snapshot: BrokerSnapshot | None) -> dict[str, Any]:
     """Of a Broker that cannot be read, the last numbers stay."""
-    version = observed.secret.version if observed.secret is not None else None
+    fixed = {
+        "mode": broker.mode.value,
+        "address": redis_url(broker).partition("://")[2],
+        "secretVersion": observed.secret.version if observed.secret is not None else None,
+    }
     if snapshot is None:
         kept = {name: broker.status.get(name) for name in ("redisVersion", "latencyMs", "queues", "servers")}
-        return {**kept, "secretVersion": version}
+        return {**kept, **fixed}
     return {
+        **fixed,
         "redisVersion": snapshot.redis_version,
         "latencyMs": round(snapshot.latency.total_seconds() * 1000),
         "queues": len(snapshot.queues),
         "servers": len(snapshot.servers),
-        "secretVersion": version,
     }
 
 

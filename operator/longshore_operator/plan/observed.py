@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from longshore.protocol.snapshots import BrokerSnapshot
+from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.periodic_task import PeriodicTask
 from longshore_operator.api.queue import Queue
@@ -20,11 +21,17 @@ Manifest = Mapping[str, Any]  # a Kubernetes object as the API server sends it
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecretReading:
-    """The Secret key a Broker names. The value itself never enters the plan."""
+    """All the Secret keys that a Broker names. The values themselves never enter the plan."""
 
-    found: bool
-    version: str | None = None  # changes whenever the value does (a digest keyed to the object's uid, not the value)
-    problem: str | None = None  # when not found: which Secret or key is missing, and the fix
+    found: bool  # each of them is there and can be used
+    version: str | None = None  # changes whenever a value does (a digest keyed to the objects' uids, no value)
+    invalid: bool = False  # when not found: it is there, but cannot be used
+    problem: str | None = None  # when not found: which Secret or key it is, and the fix
+
+    @property
+    def reason(self) -> str:
+        """The reason of conditions when not found."""
+        return reasons.SECRET_INVALID if self.invalid else reasons.SECRET_NOT_FOUND
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +90,7 @@ class ObservedBroker:
     """Everything the plan of a Broker may look at."""
 
     reading: BrokerReading
-    secret: SecretReading | None  # None: the Broker names no Secret
+    secret: SecretReading | None  # None: the Broker names no Secret, or they were not read yet
     scheduler: ChildDeployment | None
     users: tuple[str, ...] = ()  # objects that refer to it, as "Queue/critical", sorted
     periodic_tasks: tuple[PeriodicTask, ...] = ()  # of this Broker, by name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from longshore_operator.plan.processes import HEALTH_PORT, REDIS_WAIT, Process, SecretValue
+from longshore_operator.plan.processes import HEALTH_PORT, REDIS_WAIT, Process, SecretFiles, SecretValue
 
 # Beyond the drain time: for the process to notice the signal, put tasks back and say goodbye before it is killed.
 _GRACE_MARGIN_S = 15
@@ -53,7 +53,7 @@ def pod_template(
             "terminationGracePeriodSeconds": int(process.drain.total_seconds()) + _GRACE_MARGIN_S,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [_container(container, process, image, image_pull_policy, resources)],
-            "volumes": [{"name": "tmp", "emptyDir": {}}],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *(_volume(files) for files in process.files)],
         }
     }
     joined: dict[str, Any] = _join(own, template or {})
@@ -90,7 +90,10 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            *({"name": each.name, "mountPath": each.folder, "readOnly": True} for each in process.files),
+        ],
     }
     if image is not None:
         container["image"] = image
@@ -116,6 +119,12 @@ def _variable(name: str, value: str | SecretValue) -> dict[str, Any]:
         return {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
     # Kubernetes replaces $(NAME) in a value, and $$ by one dollar: a queue may have such a name.
     return {"name": name, "value": value.replace("$", "$$")}
+
+
+def _volume(files: SecretFiles) -> dict[str, Any]:
+    # Only the keys that are needed: a Secret may hold others, such as the authority's own key.
+    items = [{"key": key, "path": path} for key, path in files.files.items()]
+    return {"name": files.name, "secret": {"secretName": files.secret, "items": items}}
 
 
 def _probe(path: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def plan_worker_pool(pool: WorkerPool, observed: ObservedPool, now: datetime) ->
     if broker is None:
         return _blocked(pool, observed, not_found(READY, pool.spec.broker_ref), now)
     secret = observed.secret
-    if not_read_yet(observed.reading) or (broker.password_secret_ref is not None and secret is None):
+    if not_read_yet(observed.reading) or (broker.secrets and secret is None):
         return Plan(memory=observed.memory)  # a start takes a moment, and is no news about any object
     if secret is not None and not secret.found and observed.deployment is None:
         return _blocked(pool, observed, _secret_not_found(secret), now)
@@ -351,7 +351,7 @@ def _scale_note(decision: Decision) -> Note | None:
 
 
 def _secret_not_found(secret: SecretReading) -> Condition:
-    return _not_ready(reasons.SECRET_NOT_FOUND, secret.problem or "The Secret of the Broker's password is missing.")
+    return _not_ready(secret.reason, secret.problem or "A Secret that the Broker names is missing.")
 
 
 def _not_ready(reason: str, message: str) -> Condition:
