@@ -74,7 +74,8 @@ test-soak: setup packages ## Everything fails all the time, for SOAK seconds, an
 
 .PHONY: test-cluster
 test-cluster: setup packages cluster-build ## The operator and the API on a real control plane
-	$(BIN)/pytest -m "cluster and not node" $(PARALLEL)
+	@rights=$$(mktemp -d) && trap 'rm -rf "$$rights"' EXIT && export LONGSHORE_RIGHTS_DIR="$$rights" && \
+		$(BIN)/pytest -m "cluster and not node" $(PARALLEL) && $(BIN)/python dev/rights.py "$$rights"
 
 .PHONY: test-node
 test-node: setup packages cluster-build ## The journeys on a real node, of which there is one

@@ -17,7 +17,7 @@ class Access:
     """Access to one running cluster as its admin."""
 
     kubeconfig: Path  # kubeconfig file, for clients of one's own
-    audit_log: Path  # one JSON object a line for every request that wrote: user, verb, objectRef, responseStatus
+    audit_log: Path  # a JSON object a line for each write, and each read of a service account
     folder: Path  # where its components' logs lie, in logs/NAME.log
 
     def kubectl(

@@ -27,13 +27,16 @@ _IN_CLUSTER = ".default.svc.cluster.local"
 # Ports are chosen before they are taken, so another program can come first; then everything starts over.
 _ATTEMPTS = 3
 
-# Every request that writes, without bodies: enough to count writes and to say whose they are.
+# Every request that writes, and what service accounts read, the controllers' own aside; without bodies. Enough to count
+# writes, to say whose they are, and to see which rights a program in a pod needs.
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
         {"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]},
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"], "verbs": ["get", "list", "watch"]},
         {"level": "None"},
     ],
 }
@@ -55,7 +58,7 @@ class ControlPlane:
     folder: Path  # its keys, data, logs and pids
     server: str  # URL
     admin: Path  # kubeconfig of a member of system:masters
-    audit_log: Path  # one JSON object a line for every request that wrote
+    audit_log: Path  # one JSON object a line for every request that wrote, or that a service account made
     authority: Path  # certificate to trust
     users: dict[str, User]  # by name, the components' own users among them
 
@@ -174,7 +177,7 @@ def _apiserver(
         *(f"--bind-address={reach.address}", f"--secure-port={port}", f"--advertise-address={reach.address}"),
         *(f"--tls-cert-file={keys.server}", f"--tls-private-key-file={keys.server_key}"),
         *(f"--token-auth-file={plane.folder / 'keys' / 'tokens.csv'}", "--authorization-mode=Node,RBAC"),
-        "--enable-admission-plugins=NodeRestriction",
+        "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
         f"--service-account-key-file={keys.accounts_public_key}",
         f"--service-account-signing-key-file={keys.accounts_key}",
         "--service-account-issuer=https://kubernetes" + _IN_CLUSTER,

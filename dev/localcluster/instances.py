@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from localcluster import audit, control_plane, machine, paths
 from localcluster import compile as components
-from localcluster import control_plane, machine, paths
 from localcluster.access import Access
 from localcluster.locks import FileLock
 from localcluster.processes import ProcessFolder
@@ -36,6 +36,7 @@ def control_plane_instance() -> Iterator[Access]:
         plane = control_plane.start(folder, binaries, control_plane.loopback(), tied=True)
         yield Access(kubeconfig=plane.admin, audit_log=plane.audit_log, folder=folder)
     finally:
+        audit.leave_summary(folder)
         _remove(folder)
         lock.release()
 

@@ -1,7 +1,7 @@
 """The local control plane: what its clients get, and that it leaves nothing behind.
 
-Proves: it is a real API server whose controllers work; its audit log holds writes and nothing else; several live side
-by side; it ends with its owner however that ends, and the next one sweeps what is left.
+Proves: it is a real API server whose controllers work; its audit log holds writes, and reads of service accounts alone;
+several live side by side; it ends with its owner however that ends, and the next one sweeps what is left.
 Leaves out: anything that needs a node (see test_node.py).
 """
 
@@ -54,7 +54,7 @@ def test_a_namespace_is_gone_after_its_block(control_plane: Access) -> None:
     eventually(lambda: control_plane.kubectl("get", "namespace", namespace, "--ignore-not-found"), "", within_s=120)
 
 
-def test_the_audit_log_names_who_wrote_what_and_holds_no_reads(control_plane: Access) -> None:
+def test_the_audit_log_names_who_wrote_what_and_holds_no_reads_of_people(control_plane: Access) -> None:
     def entries() -> list[dict[str, object]]:
         return [json.loads(line) for line in control_plane.audit_log.read_text().splitlines()]
 
