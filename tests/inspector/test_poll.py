@@ -1,4 +1,4 @@
-"""The operator's poll: one value of everything, in two round trips, that writes nothing and survives bad neighbours."""
+"""The operator's poll: one value of everything that writes nothing and survives bad neighbours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from longshore.protocol.periodic import (
     entry_id,
     scheduler_entry_id,
 )
-from longshore.protocol.snapshots import NO_ENTRIES, EntriesSnapshot, SchedulerLease
+from longshore.protocol.snapshots import NO_ENTRIES, BrokerSnapshot, EntriesSnapshot, SchedulerLease
 from longshore.testing import (
     RedisServer,
     new_message,
@@ -108,7 +108,8 @@ async def test_entries_are_sent_again_only_when_one_of_them_changed(
     inspector: Inspector, redis_client: redis.Redis
 ) -> None:
     async def read(known: EntriesSnapshot) -> EntriesSnapshot:
-        return (await inspector.snapshot([], scope=_SCOPE, known=known, now=_NOW)).entries
+        before = BrokerSnapshot(redis_version="", latency=timedelta(), queues={}, entries=known)
+        return (await inspector.snapshot([], scope=_SCOPE, known=before, now=_NOW)).entries
 
     key, large = keys.periodic_entries(_SCOPE), b"x" * 100_000
     assert await read(NO_ENTRIES) is NO_ENTRIES

@@ -141,7 +141,8 @@ async def inspector(settings: RedisSettings, admin: redis.Redis) -> None:
     )
     async with Inspector(settings) as inspector:
         await inspector.ping()
-        await inspector.snapshot(["default"], scope="shop/main", ticks_of={"daily": "default"})
+        known = await inspector.snapshot(["default"], scope="shop/main", ticks_of={"daily": "default"})
+        await inspector.snapshot(["default"], scope="shop/main", ticks_of={"daily": "default"}, known=known)
         await inspector.queues()
         await inspector.queue("default")
         await inspector.history("default")

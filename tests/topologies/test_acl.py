@@ -25,6 +25,8 @@ _OF_SCHEDULERS = {"tick", "hold_scheduler_lease", "release_scheduler_lease", "wr
 _OF_SCHEDULERS |= {"publish_scheduler", "record_enqueue_event"}
 _OF_INSPECTORS = {"queue_snapshot", "list_tasks", "read_task", "run_task", "archive_task", "delete_task", "run_all"}
 _OF_INSPECTORS |= {
+    "queue_snapshots",
+    "tick_records",
     "update_payload",
     "archive_all",
     "delete_all",

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.inspector import Inspector
-from longshore.protocol.snapshots import NO_ENTRIES, BrokerSnapshot, ServerSnapshot
+from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
 from longshore_operator.api.broker import Credential, SecretKeyRef
 from longshore_operator.errors import ApiError
 from longshore_operator.measures import Distribution
@@ -29,7 +29,7 @@ RETRY_WITHIN = timedelta(seconds=2)
 # A changed Secret is used within 15 s; a missing one is looked for more often, since people wait for it.
 SECRET_EVERY = timedelta(seconds=10)
 MISSING_SECRET_EVERY = timedelta(seconds=2)
-# A poll is two round trips and perhaps a connection. One that takes longer than this many timeouts is given up.
+# A poll is at most two round trips and perhaps a connection. One that takes longer than this many timeouts is given up.
 _TIMEOUTS_A_POLL = 4
 # One failure is not yet an outage: the plan looks again at the next ones.
 _FAILURES_TOLD = 3
@@ -201,7 +201,7 @@ class Poller:
                     ticks_of=target.ticks_of,
                     lookaheads=target.lookaheads,
                     now=datetime.now(UTC),
-                    known=NO_ENTRIES if self._reading.snapshot is None else self._reading.snapshot.entries,
+                    known=None if self._reading.error is not None else self._reading.snapshot,
                 )
         except TimeoutError as error:
             raise BrokerUnavailable(f"Redis did not answer a poll within {allowed.total_seconds():g} s") from error
@@ -312,18 +312,23 @@ def _compare(before: BrokerReading, after: BrokerReading) -> News | None:
         return News(everything=True)
     if old is None or new is None or old is new:
         return None
-    names = old.queues.keys() | new.queues.keys()
-    queues = frozenset(name for name in names if old.queues.get(name) != new.queues.get(name))
-    names = old.ticks.keys() | new.ticks.keys()
-    ticks = frozenset(name for name in names if old.ticks.get(name) != new.ticks.get(name))
-    old_hosts, new_hosts = _by_host(old), _by_host(new)
-    hosts = frozenset(
-        host for host in old_hosts.keys() | new_hosts.keys() if old_hosts.get(host) != new_hosts.get(host)
-    )
+    queues, ticks = _changed(old.queues, new.queues), _changed(old.ticks, new.ticks)
+    hosts = frozenset() if old.servers is new.servers else _changed(_by_host(old), _by_host(new))
     scheduler = old.scheduler != new.scheduler or old.entries != new.entries
     if not (queues or ticks or hosts or scheduler):
         return None
     return News(queues=queues, hosts=hosts, ticks=ticks, scheduler=scheduler)
+
+
+def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> frozenset[str]:
+    """The names that mean something else. A poll hands on what has not changed, so there is seldom much to compare."""
+    if old is new:
+        return frozenset()
+    return frozenset(
+        name
+        for name in old.keys() | new.keys()
+        if (before := old.get(name)) is not (after := new.get(name)) and before != after
+    )
 
 
 def _by_host(snapshot: BrokerSnapshot) -> dict[str, tuple[object, ...]]:

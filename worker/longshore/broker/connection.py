@@ -124,10 +124,8 @@ class RedisConnection(ABC):
             return WrongType(_text(rest[0]), f"is not what Asynq keeps there: {error}")
         keys = rest[1 : 1 + int(_text(rest[0]))]
         types = await self.run([("TYPE", key) for key in keys])
-        for key, found, expected in zip(keys, types, script.key_types, strict=False):
-            if expected != "any" and found not in (b"none", expected.encode()):
-                return WrongType(_text(key), f"is a {found.decode()}, but Asynq keeps a {expected} there")
-        return WrongType(_text(keys[0]), f"or a key beside it is not what Asynq keeps there: {error}")
+        otherwise = f"or a key beside it is not what Asynq keeps there: {error}"
+        return script.wrong_type([_text(key) for key in keys], types, otherwise)
 
 
 def _text(argument: Argument | Script) -> str:

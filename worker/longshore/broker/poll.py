@@ -1,27 +1,43 @@
-"""Everything the operator watches of one Redis, in two round trips whatever the number of queues."""
+"""Everything the operator watches of one Redis, in one round trip whatever the number of queues.
+
+The operator polls each second, and most of what it reads is as it was. So a poll knows the one before it: portions of
+queues and of tick records that have the same digest are not sent again, what is sent and has not changed is not decoded
+again, and the servers known last are asked together with everything else. A server that is new costs a second round
+trip, once. In a cluster each queue is a call of its own, since a script sees one slot only.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from longshore.broker.connection import Command, RedisConnection
+from longshore.broker.depths import Asked, queue_command, queue_snapshot, queue_snapshots, queues_command
 from longshore.broker.entry_reader import read_entries_command, stored_entries
-from longshore.broker.scripts import QUEUE_SNAPSHOT
-from longshore.errors import InvalidData, WrongType
-from longshore.protocol import codec, keys
-from longshore.protocol.messages import ServerInfo, WorkerInfo
-from longshore.protocol.periodic import TickRecord, decode_lease, decode_tick_record, entry_id
+from longshore.broker.live_servers import in_order, live_servers_command, servers_commands, servers_read
+from longshore.broker.reading import text
+from longshore.broker.tick_reader import Entry, record_command, records_command, ticks_read
+from longshore.errors import BrokerUnavailable, InvalidData, WrongType
+from longshore.protocol import keys
+from longshore.protocol.periodic import TickRecord, decode_lease
 from longshore.protocol.snapshots import (
-    NO_LOOKAHEAD,
+    NO_ENTRIES,
+    NOTHING_READ,
     BrokerSnapshot,
-    EntriesSnapshot,
+    PollMemory,
     QueueSnapshot,
+    ReadServer,
     SchedulerLease,
-    ServerSnapshot,
 )
+
+# Queues, or records, of one call. Other clients wait for it: some 0.3 ms.
+_PORTION = 50
+# Where several in one call fail and one by one succeed, so many polls go by before it is tried again.
+_POLLS_APART = 60
+
+T = TypeVar("T")
 
 
 async def poll_broker(
@@ -31,119 +47,173 @@ async def poll_broker(
     scope: str | None,
     ticks_of: Mapping[str, str],
     lookaheads: Mapping[str, Collection[timedelta]],
-    known: EntriesSnapshot,
+    known: BrokerSnapshot | None,
     now: datetime,
 ) -> BrokerSnapshot:
     """See :meth:`longshore.inspector.Inspector.snapshot`."""
-    names = list(queues)
-    ticks = dict(ticks_of) if scope is not None else {}
-    commands: list[Command] = [("INFO", "server"), _live(keys.SERVERS, now)]
-    ahead = {name: tuple(lookaheads.get(name, ())) for name in names}
-    commands += [queue_command(name, now, ahead[name]) for name in names]
-    if scope is not None:
-        commands += [("GET", keys.scheduler_lease(scope)), read_entries_command(scope, known)]
-        commands += [("HGETALL", keys.tick_record(queue, entry_id(scope, name))) for name, queue in ticks.items()]
-
-    started = time.perf_counter()
-    replies = await connection.run_each(commands)
-    latency = timedelta(seconds=time.perf_counter() - started)
-
-    info, server_keys, *rest = replies
-    _raise_wrong_type(info, server_keys)
-    depths, periodic = rest[: len(names)], rest[len(names) :]
-    lease, entries, *records = periodic or (None, [b""])
-    _raise_wrong_type(lease, entries)
-    return BrokerSnapshot(
-        redis_version=_version(info),
-        latency=latency,
-        queues={name: queue_snapshot(name, reply, ahead[name]) for name, reply in zip(names, depths, strict=True)},
-        servers=await _servers(connection, server_keys, keep_payloads=False),
-        scheduler=_lease(lease),
-        entries=stored_entries(entries, known),
-        ticks=_ticks(ticks, records),
-    )
+    asked = [(name, tuple(lookaheads.get(name, ()))) for name in queues]
+    entries = list(ticks_of.items()) if scope is not None else []
+    memory = NOTHING_READ if known is None else known.memory
+    poll = _Poll(connection, asked, scope, entries, known, memory, now)
+    if not memory.together or memory.polls_apart:
+        return await poll.run(together=False, polls_apart=max(0, memory.polls_apart - 1))
+    try:
+        return await poll.run(together=True, polls_apart=0)
+    except (BrokerUnavailable, WrongType):
+        # Whatever the reason is (another kind of server in the same place, a proxy that knows no such scripts): if one
+        # by one fails as well, that error says more.
+        return await poll.run(together=False, polls_apart=_POLLS_APART)
 
 
-async def read_servers(connection: RedisConnection, *, now: datetime) -> tuple[ServerSnapshot, ...]:
-    """Live worker servers with what they run, payloads included; by host, then id."""
-    [server_keys] = await connection.run([_live(keys.SERVERS, now)])
-    return await _servers(connection, server_keys, keep_payloads=True)
+class _Poll:
+    """One look."""
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        asked: Sequence[Asked],
+        scope: str | None,
+        entries: Sequence[Entry],
+        known: BrokerSnapshot | None,
+        memory: PollMemory,
+        now: datetime,
+    ) -> None:
+        self._connection = connection
+        self._asked = asked
+        self._scope = scope
+        self._entries = entries
+        self._known = known
+        self._memory = memory
+        self._now = now
+        self._digests: dict[object, bytes] = {}
+
+    async def run(self, *, together: bool, polls_apart: int) -> BrokerSnapshot:
+        portions = _portions(self._asked) if together else []
+        record_portions = _portions(self._entries) if together else []
+        old_servers = list(self._memory.servers)
+        parts: list[list[Command]] = [
+            [("INFO", "server"), live_servers_command(self._now), *servers_commands(old_servers)],
+            self._queue_commands(portions, together),
+            self._scheduler_commands(),
+            self._record_commands(record_portions, together),
+        ]
+        started = time.perf_counter()
+        replies = await self._connection.run_each([command for part in parts for command in part])
+        latency = timedelta(seconds=time.perf_counter() - started)
+        general, depths, scheduler, records = _split(replies, [len(part) for part in parts])
+
+        info, server_keys, *server_replies = general
+        lease, stored = scheduler or (None, [b""])
+        _raise_wrong_type(info, server_keys, lease, stored, *(() if not together else (*depths, *records)))
+        facts = _facts(info)
+        servers = await self._servers(server_keys, old_servers, server_replies)
+        known_servers = () if self._known is None else self._known.servers
+        same_servers = len(servers) == len(old_servers) and all(
+            server is self._memory.servers.get(name) for name, server in servers.items()
+        )
+        return BrokerSnapshot(
+            redis_version=facts.get("redis_version", ""),
+            latency=latency,
+            queues=self._queues(portions, depths) if together else self._queues_apart(depths),
+            servers=known_servers if same_servers else in_order(servers.values()),
+            scheduler=_lease(lease),
+            entries=stored_entries(stored, NO_ENTRIES if self._known is None else self._known.entries),
+            ticks=self._ticks(record_portions, records) if together else ticks_read(self._entries, records),
+            memory=PollMemory(
+                together=facts.get("redis_mode") == "standalone",
+                polls_apart=polls_apart,
+                digests=self._digests,
+                servers=servers,
+            ),
+        )
+
+    # -- what is asked -------------------------------------------------------------------------------------------------
+
+    def _queue_commands(self, portions: Sequence[tuple[Asked, ...]], together: bool) -> list[Command]:
+        if together:
+            return [queues_command(portion, self._digest(portion), self._now) for portion in portions]
+        return [queue_command(name, self._now, lookaheads) for name, lookaheads in self._asked]
+
+    def _scheduler_commands(self) -> list[Command]:
+        if self._scope is None:
+            return []
+        known = NO_ENTRIES if self._known is None else self._known.entries
+        return [("GET", keys.scheduler_lease(self._scope)), read_entries_command(self._scope, known)]
+
+    def _record_commands(self, portions: Sequence[tuple[Entry, ...]], together: bool) -> list[Command]:
+        if self._scope is None:
+            return []
+        if together:
+            return [records_command(self._scope, portion, self._digest(portion)) for portion in portions]
+        return [record_command(self._scope, entry) for entry in self._entries]
+
+    def _digest(self, portion: object) -> bytes:
+        return self._memory.digests.get(portion, b"")
+
+    # -- what is answered ----------------------------------------------------------------------------------------------
+
+    def _queues(self, portions: Sequence[tuple[Asked, ...]], replies: Sequence[Any]) -> Mapping[str, QueueSnapshot]:
+        before = {} if self._known is None else self._known.queues
+        found: dict[str, QueueSnapshot] = {}
+        same = len(before) == len(self._asked)
+        for portion, reply in zip(portions, replies, strict=True):
+            self._digests[portion] = reply[0]
+            changed = queue_snapshots(portion, reply, self._now)
+            if changed is None:
+                found.update((name, before[name]) for name, _ in portion)
+            else:
+                same = False
+                found.update((depth.name, _kept(before.get(depth.name), depth)) for depth in changed)
+        return before if same else found
+
+    def _queues_apart(self, replies: Sequence[Any]) -> dict[str, QueueSnapshot]:
+        return {
+            name: queue_snapshot(name, reply, lookaheads)
+            for (name, lookaheads), reply in zip(self._asked, replies, strict=True)
+        }
+
+    def _ticks(self, portions: Sequence[tuple[Entry, ...]], replies: Sequence[Any]) -> Mapping[str, TickRecord]:
+        before = {} if self._known is None else self._known.ticks
+        found: dict[str, TickRecord] = {}
+        same = True
+        for portion, (digest, *records) in zip(portions, replies, strict=True):
+            self._digests[portion] = digest
+            if records:
+                same = False
+                ticks = ticks_read(portion, records)
+                found.update((name, _kept(before.get(name), tick)) for name, tick in ticks.items())
+            else:
+                found.update((name, before[name]) for name, _ in portion if name in before)
+        return before if same and len(found) == len(before) else found
+
+    async def _servers(
+        self, server_keys: Sequence[bytes], asked: Sequence[str], replies: Sequence[Any]
+    ) -> dict[str, ReadServer]:
+        names = [text(key) for key in server_keys]
+        known = self._memory.servers
+        found = servers_read(asked, replies, known, keep_payloads=False)
+        new = [name for name in names if name not in known]
+        if new:
+            more = await self._connection.run_each(servers_commands(new))
+            found |= servers_read(new, more, {}, keep_payloads=False)
+        return {name: found[name] for name in names}
 
 
-def queue_command(queue: str, now: datetime, lookaheads: Sequence[timedelta] = ()) -> Command:
-    """The call whose reply :func:`queue_snapshot` reads, given the same ``lookaheads``."""
-    day = now.astimezone(UTC).date()
-    names = (
-        keys.pending(queue),
-        keys.active(queue),
-        keys.scheduled(queue),
-        keys.retry(queue),
-        keys.archived(queue),
-        keys.completed(queue),
-        keys.groups(queue),
-        keys.paused(queue),
-        keys.processed(queue, day),
-        keys.failed(queue, day),
-        keys.processed_total(queue),
-        keys.failed_total(queue),
-    )
-    arguments = (codec.unix_seconds(now), keys.task_prefix(queue), keys.group_prefix(queue))
-    later = (codec.unix_seconds(now + lookahead) for lookahead in lookaheads)
-    return (QUEUE_SNAPSHOT, len(names), *names, *arguments, *later)
+def _portions(items: Sequence[T]) -> list[tuple[T, ...]]:
+    return [tuple(items[start : start + _PORTION]) for start in range(0, len(items), _PORTION)]
 
 
-def queue_snapshot(queue: str, reply: Any, lookaheads: Sequence[timedelta] = ()) -> QueueSnapshot:
-    """The depth in a reply to :func:`queue_command`, or the problem when it is a WrongType."""
-    if isinstance(reply, WrongType):
-        return QueueSnapshot(name=queue, problem=str(reply))
-    counts, (due, paused, since), counters, due_by = reply[:7], reply[7:10], reply[10:14], reply[14:]
-    pending, active, scheduled, retry, archived, completed, aggregating = counts
-    processed_today, failed_today, processed_total, failed_total = map(integer, counters)
-    since_ns = integer(since)
-    return QueueSnapshot(
-        name=queue,
-        pending=pending,
-        active=active,
-        scheduled=scheduled,
-        retry=retry,
-        archived=archived,
-        completed=completed,
-        aggregating=aggregating,
-        due=due,
-        due_within=dict(zip(lookaheads, due_by, strict=True)) if lookaheads else NO_LOOKAHEAD,
-        # only the key's existence pauses: a value that is no time means an unknown one
-        paused_at=None if paused is None else codec.from_unix_seconds(integer(paused)),
-        oldest_pending_at=codec.from_unix_nanoseconds(since_ns) if since_ns > 0 else None,
-        processed_today=processed_today,
-        failed_today=failed_today,
-        processed_total=processed_total,
-        failed_total=failed_total,
-    )
+def _split(replies: Sequence[Any], counts: Sequence[int]) -> list[Sequence[Any]]:
+    found, start = [], 0
+    for count in counts:
+        found.append(replies[start : start + count])
+        start += count
+    return found
 
 
-async def _servers(
-    connection: RedisConnection, server_keys: Sequence[bytes], *, keep_payloads: bool
-) -> tuple[ServerSnapshot, ...]:
-    names = [_text(key) for key in server_keys]
-    commands: list[Command] = []
-    for name in names:
-        commands += [("GET", name), ("HVALS", keys.workers_of(name))]
-    replies = await connection.run_each(commands)
-    servers = []
-    for data, running in zip(replies[::2], replies[1::2], strict=True):
-        info = _server(data)
-        if info is not None:
-            items = [] if isinstance(running, WrongType) else running
-            workers = [worker for item in items if (worker := _worker(item, keep_payloads)) is not None]
-            workers.sort(key=lambda worker: (worker.started_at, worker.task_id))
-            servers.append(ServerSnapshot(info=info, workers=tuple(workers)))
-    servers.sort(key=lambda server: (server.info.host, server.info.server_id))
-    return tuple(servers)
-
-
-def _live(zset: str, now: datetime) -> Command:
-    # Asynq's readers delete what has expired; a poll writes nothing.
-    return ("ZRANGEBYSCORE", zset, codec.unix_seconds(now), "+inf")
+def _kept(before: T | None, after: T) -> T:
+    """The value of before while it is the same: whoever compares then need not look into it."""
+    return before if before is not None and before == after else after
 
 
 def _raise_wrong_type(*replies: Any) -> None:
@@ -152,12 +222,10 @@ def _raise_wrong_type(*replies: Any) -> None:
             raise reply
 
 
-def _version(info: bytes) -> str:
-    for line in _text(info).splitlines():
-        name, _, value = line.partition(":")
-        if name == "redis_version":
-            return value
-    return ""
+def _facts(info: bytes) -> dict[str, str]:
+    """What INFO tells, by name."""
+    lines = (line.partition(":") for line in text(info).splitlines())
+    return {name: value for name, _, value in lines}
 
 
 def _lease(data: bytes | None) -> SchedulerLease | None:
@@ -168,48 +236,3 @@ def _lease(data: bytes | None) -> SchedulerLease | None:
     except InvalidData:
         return None
     return SchedulerLease(holder=holder, since=since)
-
-
-def _ticks(names: Mapping[str, str], records: Sequence[Any]) -> dict[str, TickRecord]:
-    ticks: dict[str, TickRecord] = {}
-    for name, record in zip(names, records, strict=True):
-        if isinstance(record, WrongType) or not record:
-            continue
-        try:
-            ticks[name] = decode_tick_record(dict(_pairs(record)))
-        except InvalidData:
-            continue
-    return ticks
-
-
-# A record that a peer wrote badly, or that expired between the two round trips, is passed over.
-
-
-def _server(data: bytes | WrongType | None) -> ServerInfo | None:
-    try:
-        return codec.decode_server(data) if isinstance(data, bytes) else None
-    except InvalidData:
-        return None
-
-
-def _worker(data: bytes, keep_payload: bool) -> WorkerInfo | None:
-    try:
-        return codec.decode_worker(data, keep_payload=keep_payload)
-    except InvalidData:
-        return None
-
-
-def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
-
-
-def integer(data: bytes | None) -> int:
-    """The number in a counter's or a time's value; 0 for none and for what is no number."""
-    try:
-        return int(data or 0)
-    except ValueError:
-        return 0
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")

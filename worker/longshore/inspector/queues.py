@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from longshore.broker.connection import Command
+from longshore.broker.depths import integer, queue_command, queue_snapshot
 from longshore.broker.limits import COUNTER_AGE, MOST_AT_ONCE
-from longshore.broker.poll import integer, poll_broker, queue_command, queue_snapshot
+from longshore.broker.poll import poll_broker
 from longshore.broker.reading import text
 from longshore.broker.scripts import MEMORY_USAGE
 from longshore.errors import BrokerUnavailable, InvalidOption, QueueNotFound, WrongType
@@ -18,9 +19,7 @@ from longshore.inspector.reading import is_registered
 from longshore.protocol import codec, keys
 from longshore.protocol.notices import QueueResumed
 from longshore.protocol.snapshots import (
-    NO_ENTRIES,
     BrokerSnapshot,
-    EntriesSnapshot,
     GroupSnapshot,
     QueueDay,
     QueueSnapshot,
@@ -45,17 +44,17 @@ class Queues(Connected):
         scope: str | None = None,
         ticks_of: Mapping[str, str] = _NO_TICKS,
         lookaheads: Mapping[str, Collection[timedelta]] = _NO_LOOKAHEADS,
-        known: EntriesSnapshot = NO_ENTRIES,
+        known: BrokerSnapshot | None = None,
         now: datetime | None = None,
     ) -> BrokerSnapshot:
-        """Everything worth watching, in at most two round trips; writes nothing.
+        """Everything worth watching, in one round trip, or two when a worker server is new; writes nothing.
 
         ``queues``: the queues to read, registered or not. One that cannot be read carries its problem; the others are
         read. ``scope``: whose scheduler and periodic entries to read. ``ticks_of``: for each entry whose tick record is
         wanted, the name of its queue, since the record lies beside it. ``lookaheads``: of queues whose scheduled and
-        retry tasks shall be counted ahead of their time, how far (whole seconds). ``known``: the entries of an earlier
-        snapshot of the same scope; while nothing changed they are not sent again. Raises WrongType when a key that
-        belongs to no queue holds something else.
+        retry tasks shall be counted ahead of their time, how far (whole seconds). ``known``: the snapshot before
+        this one, of the same scope; what has not changed since is not sent again, and is the same object as before.
+        Raises WrongType when a key that belongs to no queue holds something else.
         """
         return await poll_broker(
             self._redis,

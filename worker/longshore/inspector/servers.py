@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from longshore.broker.entry_writer import write_entries
-from longshore.broker.poll import read_servers
+from longshore.broker.live_servers import read_servers
 from longshore.broker.reading import text
 from longshore.errors import InvalidData
 from longshore.inspector.connected import Connected

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from longshore.protocol.messages import ServerInfo, TaskMessage, WorkerInfo
 from longshore.protocol.periodic import TickRecord
@@ -101,6 +101,27 @@ class EntriesSnapshot(Mapping[str, bytes]):
 NO_ENTRIES = EntriesSnapshot()
 
 
+class ReadServer(NamedTuple):
+    """A server as it lay in Redis, and what that says."""
+
+    data: Any  # of its own record
+    running: Any  # of the tasks it runs
+    snapshot: ServerSnapshot | None  # None: it cannot be read
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PollMemory:
+    """What one poll leaves for the next: by what that one knows that something has not changed."""
+
+    together: bool = False  # scripts may read several queues at once: it is one server, and no part of a cluster
+    polls_apart: int = 0  # so many polls read one by one, because several at once could not be read
+    digests: Mapping[object, bytes] = field(default_factory=dict)  # of a portion of queues, or of tick records
+    servers: Mapping[str, ReadServer] = field(default_factory=dict)  # by key
+
+
+NOTHING_READ = PollMemory()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokerSnapshot:
     """Everything the operator polls of one Redis."""
@@ -112,6 +133,7 @@ class BrokerSnapshot:
     scheduler: SchedulerLease | None = None  # None: no scheduler is active, or no scope was given
     entries: EntriesSnapshot = NO_ENTRIES  # by the PeriodicTask's name
     ticks: Mapping[str, TickRecord] = field(default_factory=dict)  # PeriodicTask name to its record, if there is one
+    memory: PollMemory = field(default=NOTHING_READ, repr=False, compare=False)  # for the next poll
 
 
 @quick_init

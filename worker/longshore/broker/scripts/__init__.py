@@ -9,8 +9,11 @@ they share the queue's hash tag, so they lie in one slot.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+
+from longshore.errors import WrongType
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,13 @@ class Script:
     key_types: tuple[str, ...]  # Redis type of each key it declares, or "any"; to explain a WRONGTYPE
     body: bytes
     digest: bytes  # SHA-1 in hex, as EVALSHA wants it
+
+    def wrong_type(self, keys: Sequence[str], types: Sequence[bytes], otherwise: str) -> WrongType:
+        """Which of its keys is of another type than it should be; ``otherwise`` says what it means when none is."""
+        for key, found, expected in zip(keys, types, self.key_types, strict=False):
+            if expected != "any" and found not in (b"none", expected.encode()):
+                return WrongType(key, f"is a {found.decode()}, but Asynq keeps a {expected} there")
+        return WrongType(keys[0], otherwise)
 
 
 def _load(name: str, key_types: str, *fragments: str, calls: str = "") -> Script:
@@ -79,6 +89,8 @@ WRITE_PERIODIC_ERRORS = _load("write_periodic_errors", "hash")
 
 # Inspectors
 QUEUE_SNAPSHOT = _load("queue_snapshot", "list list zset zset zset zset set string string string string string")
+QUEUE_SNAPSHOTS = _load("queue_snapshots", "", calls="queue_snapshot")
+TICK_RECORDS = _load("tick_records", "any")
 LIST_TASKS = _load("list_tasks", "any zset")
 READ_TASK = _load("read_task", "hash zset")
 RUN_TASK = _load("run_task", "hash list set", "leave_waiting")
