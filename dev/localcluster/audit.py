@@ -10,11 +10,13 @@ import json
 import os
 import secrets
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 SUMMARIES = "LONGSHORE_RIGHTS_DIR"
 _ACCOUNT = "system:serviceaccount:"
+_CONTROLLERS = f"{_ACCOUNT}kube-system:"
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -35,24 +37,24 @@ def calls(folder: Path) -> Counter[Call]:
     for log in sorted(folder.glob("audit*.log")):
         with log.open() as lines:
             for line in lines:
-                call = _call(line)
-                if call is not None:
-                    found[call] += 1
+                found.update(_calls(line))
     return found
 
 
-def _call(line: str) -> Call | None:
+def _calls(line: str) -> Iterator[Call]:
     if _ACCOUNT not in line:
-        return None
+        return
     try:
         entry = json.loads(line)
     except ValueError:
-        return None  # the last line of a server that was killed
+        return  # the last line of a server that was killed
     user, asked = entry["user"]["username"], entry.get("objectRef")
-    if not user.startswith(_ACCOUNT) or asked is None or entry.get("stage") == "ResponseStarted":
-        return None
+    if not user.startswith(_ACCOUNT) or user.startswith(_CONTROLLERS):
+        return
+    if asked is None or entry.get("stage") == "ResponseStarted":
+        return
     resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
-    return Call(
+    call = Call(
         account=user.rpartition(":")[2],
         verb=entry["verb"],
         group=asked.get("apiGroup", ""),
@@ -61,6 +63,9 @@ def _call(line: str) -> Call | None:
         name=asked.get("name", "") if resource == "leases" else "",
         allowed=entry.get("annotations", {}).get("authorization.k8s.io/decision") != "forbid",
     )
+    yield call
+    if call.verb == "patch" and entry.get("responseStatus", {}).get("code") == 201:
+        yield replace(call, verb="create")  # an apply of what was not there is authorized as both
 
 
 def leave_summary(folder: Path) -> None:
