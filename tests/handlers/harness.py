@@ -61,6 +61,7 @@ KINDS |= {
     for group, kind, plural in (
         ("", "ServiceAccount", "serviceaccounts"),
         ("", "ResourceQuota", "resourcequotas"),
+        ("autoscaling", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
         ("rbac.authorization.k8s.io", "Role", "roles"),
         ("rbac.authorization.k8s.io", "ClusterRole", "clusterroles"),
         ("rbac.authorization.k8s.io", "ClusterRoleBinding", "clusterrolebindings"),
