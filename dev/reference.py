@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 import chart_values
+import scaling_cases
 from longshore.metrics.family import Family
 from longshore.metrics.queues import FAMILIES as QUEUE_FAMILIES
 from longshore_operator.api.conditions import CONDITIONS
@@ -38,6 +39,7 @@ def pages() -> dict[str, str]:
         "conditions.md": conditions(),
         "metrics.md": metrics(),
         "values.md": GENERATED + "\n" + chart_values.page(),
+        "scaling.md": scaling_cases.page(),
     }
 
 

@@ -35,6 +35,7 @@ from longshore_operator.plan.windows import windows_at
 HEARTBEAT_LAG = timedelta(seconds=10)
 # Plans are also made between polls, when an object changes; those are no further steps.
 _SHORTEST_STEP = timedelta(milliseconds=400)
+_SELDOM = timedelta(seconds=5)  # longer than what is between two plans of a pool with work
 # A shrink leaves room for so much more than the present flow. Without it a count that just suffices and one more would
 # take turns, since neither a speed nor a flow is measured to the last digit.
 _ROOM = 1.1
@@ -276,9 +277,21 @@ def _number(number: float) -> str:
 
 def _remember(memory: PoolMemory, auto: Autoscaling, demand: int, now: datetime) -> PoolMemory:
     """Take a sample. Of samples that a later one outdoes, nothing is kept, so memory stays small."""
+    memory = _lasting(memory, now)
     highs = [each for each in memory.highs if each[1] > demand and now - each[0] < auto.scale_down.stabilization]
     lows = [each for each in memory.lows if each[1] < demand and now - each[0] < auto.scale_up.stabilization]
     return replace(memory, highs=(*highs, (now, demand)), lows=(*lows, (now, demand)))
+
+
+def _lasting(memory: PoolMemory, now: datetime) -> PoolMemory:
+    """A pool without workers and tasks is seldom planned: what it needed then, it needed until a moment ago.
+
+    Only for growth. Pools with workers, which alone can shrink, are planned every few seconds.
+    """
+    if not memory.lows or now - memory.lows[-1][0] <= _SELDOM:
+        return memory
+    *lows, (_, low) = memory.lows
+    return replace(memory, lows=(*lows, (now, low)))
 
 
 def _none_later(memory: PoolMemory, now: datetime) -> PoolMemory:
