@@ -52,7 +52,8 @@ PARALLEL = -n $(JOBS) --dist worksteal
 # Compiled before the tests, whose time limits are not made for the first compile of a new machine.
 .PHONY: go-peers
 go-peers:
-	@if command -v go >/dev/null; then for peer in tests/interop/peer tests/interop/asynqmon tests/interop/cron tests/interop/exporter examples/shop/producer examples/go-worker; do \
+	@if command -v go >/dev/null; then for peer in tests/interop/peer tests/interop/asynqmon tests/interop/cron tests/interop/exporter tests/cluster/kindconfig \
+		examples/shop/producer examples/go-worker; do \
 		echo "compiling $$peer" && go -C $$peer build -o /dev/null . || exit 1; done; fi
 
 .PHONY: test-unit
