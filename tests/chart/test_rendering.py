@@ -195,6 +195,7 @@ def test_the_operator_gets_its_settings_and_its_probes(render: Render) -> None:
         "LONGSHORE_IMAGE_PULL_POLICY": "IfNotPresent",
         "LONGSHORE_LOG_LEVEL": "info",
         "LONGSHORE_LOG_FORMAT": "text",
+        "LONGSHORE_METRICS_ADDRESS": ":8081",
     }
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
     assert probes == {
@@ -202,7 +203,10 @@ def test_the_operator_gets_its_settings_and_its_probes(render: Render) -> None:
         "livenessProbe": {"path": "/livez", "port": "health"},
         "readinessProbe": {"path": "/readyz", "port": "health"},
     }
-    assert container["ports"] == [{"name": "health", "containerPort": 8080}]
+    assert container["ports"] == [
+        {"name": "health", "containerPort": 8080},
+        {"name": "metrics", "containerPort": 8081},
+    ]
 
 
 @cluster

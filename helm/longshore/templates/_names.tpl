@@ -11,6 +11,11 @@
 {{- printf "%s-%s" (include "longshore.name" .) .Release.Namespace -}}
 {{- end -}}
 
+{{/* The Service of /metrics, and so the label `job` of all that is scraped there. */}}
+{{- define "longshore.metricsName" -}}
+{{- printf "%s-metrics" (include "longshore.name" .) -}}
+{{- end -}}
+
 {{- define "longshore.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "longshore.name" .) .Values.serviceAccount.name -}}
