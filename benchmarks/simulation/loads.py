@@ -107,21 +107,19 @@ def poison() -> Load:
 
 
 def recorded() -> Iterator[Load]:
-    """What ``record.py`` has written: for each second, how many tasks came, and how long one took on average."""
+    """What ``record.py`` has written. How long each task ran is not known: all have the record's mean."""
     for path in sorted(RECORDED.glob("*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             about = file.readline().removeprefix("#").strip()
-            rows = [
-                (float(row["second"]), int(row["enqueued"]), float(row["seconds_a_task"]))
-                for row in csv.DictReader(file)
-            ]
+            rows = [{name: int(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        mean = sum(row["running"] for row in rows) / sum(row["ended"] for row in rows)
         chance = random.Random(path.name)
         tasks = [
-            Task(arrives_at=second + chance.random(), runs_for=chance.expovariate(1 / mean))
-            for second, count, mean in rows
-            for _ in range(count)
+            Task(arrives_at=row["second"] + chance.random(), runs_for=chance.expovariate(1 / mean))
+            for row in rows
+            for _ in range(row["enqueued"])
         ]
-        yield Load(name=path.stem, about=about, lasts=rows[-1][0] + 1, tasks=_sorted(tasks))
+        yield Load(name=path.stem, about=about, lasts=rows[-1]["second"] + 1, tasks=_sorted(tasks))
 
 
 def _stream(

@@ -3,8 +3,8 @@
     python benchmarks/simulation/record.py --redis redis://localhost:6379/0 --queue mail --about "the shop's e-mails" \
         --seconds 900 >benchmarks/simulation/recorded/shop.csv
 
-How many tasks came is what the queue grew by plus what was processed; how long one takes is, by Little's law, the
-number of those that run over the number that end in a second, on average over the last half minute. Only reads.
+How many tasks came is what the queue grew by plus what was processed. How long one takes follows by Little's law from
+how many run and how many end, so it is a mean over the whole record. Only reads.
 """
 
 from __future__ import annotations
@@ -13,33 +13,25 @@ import argparse
 import asyncio
 import csv
 import sys
-from collections import deque
 from datetime import UTC, datetime
 
 from longshore import Inspector
 
-SMOOTHED_OVER_S = 30
-
 
 async def record(redis: str, queue: str, seconds: int) -> None:
-    """Write a line a second to standard output."""
+    """Write a line a second to standard output: what came since the last, what runs, what ended since the last."""
     lines = csv.writer(sys.stdout)
-    lines.writerow(("second", "enqueued", "seconds_a_task"))
-    active: deque[int] = deque(maxlen=SMOOTHED_OVER_S)
-    ended: deque[int] = deque(maxlen=SMOOTHED_OVER_S)
+    lines.writerow(("second", "enqueued", "running", "ended"))
     before: tuple[int, int] | None = None
     async with Inspector(redis) as inspector:
         for second in range(seconds):
             found = (await inspector.snapshot([queue], now=datetime.now(UTC))).queues[queue]
-            processed = found.processed_today
             there = found.pending + found.active + found.scheduled + found.retry + found.aggregating
             if before is not None:
-                active.append(found.active)
-                ended.append(max(0, processed - before[1]))
-                took = sum(active) / sum(ended) if sum(ended) and sum(active) else 1.0
-                lines.writerow((second, max(0, there - before[0] + ended[-1]), f"{took:.3f}"))
+                ended = max(0, found.processed_today - before[1])
+                lines.writerow((second, max(0, there - before[0] + ended), found.active, ended))
                 sys.stdout.flush()
-            before = there, processed
+            before = there, found.processed_today
             await asyncio.sleep(1.0)
 
 

@@ -92,6 +92,16 @@ def test_an_object_that_would_not_become_ready_says_why() -> None:
     assert "not ready: BrokerNotFound" in result.output
 
 
+def test_a_secret_among_the_manifests_must_have_the_key_and_is_never_printed() -> None:
+    secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: redis}\nstringData: {%s: hunter2}\n"
+    good = plan("--output", "json", text=SHOP + secret % "password")
+    assert good.exit_code == 0, good.output
+    assert "hunter2" not in good.output
+    bad = plan(text=SHOP + secret % "pass")
+    assert bad.exit_code == 1
+    assert "SecretNotFound: Secret redis has no key password; add it" in bad.output
+
+
 def test_yaml_is_what_the_operator_would_apply_and_nothing_else() -> None:
     result = plan("--output", "yaml", "--namespace", "shop")
     names = [(each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]) for each in _all(result.stdout)]

@@ -26,10 +26,7 @@ class Written:
 
 
 class MemoryApi:
-    """Answers like :class:`longshore_operator.cluster.client.ApiClient` and keeps what was written.
-
-    A Secret that was not given counts as there: its content is nobody's business here.
-    """
+    """Answers like :class:`longshore_operator.cluster.client.ApiClient` and keeps what was written."""
 
     def __init__(self) -> None:
         self.written: list[Written] = []

@@ -25,6 +25,7 @@ from longshore_operator.handlers.context import Context
 from longshore_operator.handlers.visits import visit
 from longshore_operator.observe.children import Children
 from longshore_operator.observe.redis import Poller, Target
+from longshore_operator.observe.secrets import observe_secrets
 from longshore_operator.observe.view import Key, View
 from longshore_operator.plan.address import RedisAccess
 from longshore_operator.plan.observed import BrokerReading, SecretReading
@@ -143,7 +144,7 @@ class _Brokers:
             broker = context.view.broker(*place)
             if broker is not None:
                 reading = await self._reading(context, broker)
-                self._polled[place] = _Polled(reading, self._secret(broker), self._api.written.append)
+                self._polled[place] = _Polled(reading, await self._secret(broker), self._api.written.append)
 
     async def _reading(self, context: Context, broker: Broker) -> BrokerReading:
         if self._redis is not None:
@@ -154,8 +155,19 @@ class _Brokers:
         snapshot = BrokerSnapshot(redis_version="", latency=timedelta(), queues=queues)
         return BrokerReading(snapshot=snapshot, read_at=datetime.now(UTC))
 
-    def _secret(self, broker: Broker) -> SecretReading | None:
-        return None if not broker.secrets else SecretReading(found=True, version="dry-run")
+    async def _secret(self, broker: Broker) -> SecretReading | None:
+        """Secrets among the manifests must have the keys that are named; others count as there."""
+        if not broker.secrets:
+            return None
+        given = {
+            credential: ref
+            for credential, ref in broker.secrets.items()
+            if self._api.holds_secret(broker.namespace, ref.name)
+        }
+        client: Any = self._api
+        reading = (await observe_secrets(client, broker.namespace, given)).reading
+        # Nothing of a Secret is printed, not even a digest of it.
+        return SecretReading(found=True, version="dry-run") if reading.found else reading
 
     def aim(self, place: tuple[str, str], _: Target) -> _Polled:
         return self._polled[place]
