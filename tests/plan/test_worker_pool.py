@@ -192,6 +192,25 @@ def test_an_image_change_keeps_the_count_and_a_change_of_count_keeps_the_templat
     assert third["template"] == second["template"] != first["template"]
 
 
+def test_the_surplus_of_a_roll_out_neither_raises_the_count_nor_holds_more_than_the_busy_ones() -> None:
+    auto = {"scaleDown": {"stabilization": "0s"}, "zeroAfter": "0s"}
+    world = settled(PoolWorld(pool=scaled(auto=auto), pending=120))
+    assert world.replicas == 3
+    world.pods = [*world.pods, running("mail-worker-new")]  # one above the count, of the latest template
+    assert world.child is not None
+    world.child = live(world.child.manifest, replicas=4, updatedReplicas=1)
+    world.busy = {pod.name: 1 for pod in world.pods}
+    world.pending = 0
+    world.step()
+    assert world.replicas == 3
+    world.busy = {"mail-worker-new": 1, world.pods[0].name: 1}
+    world.step()
+    assert world.replicas == 2
+    world.pending = 400
+    world.step()
+    assert world.replicas == 11  # (400 + 2) / 40
+
+
 def test_a_change_that_the_pods_do_not_carry_changes_nothing() -> None:
     world = settled(PoolWorld(pool=scaled(), pending=400))
     world.pool = world.pool.model_copy(update={"spec": scaled(auto={"zeroAfter": "9m"}).spec})
@@ -268,12 +287,17 @@ def test_ready_and_progressing_follow_the_deployment(
         (
             "CreateContainerConfigError",
             "container has runAsNonRoot and image will run as root (pod: mail-worker-1, container: worker)",
-            "its image runs as root, or as a user given by name; set a number as its USER",
+            "it would run as root, or as a user given by name; set a number as its image's USER",
+        ),
+        (
+            "CreateContainerConfigError",
+            "container's runAsUser breaks non-root policy (pod: mail-worker-1, container: worker)",
+            "it would run as root, or as a user given by name; set a number as its image's USER",
         ),
         (
             "CreateContainerConfigError",
             "container has runAsNonRoot and image has non-numeric user (app), cannot verify user is non-root",
-            "its image runs as root, or as a user given by name; set a number as its USER",
+            "it would run as root, or as a user given by name; set a number as its image's USER",
         ),
     ],
 )

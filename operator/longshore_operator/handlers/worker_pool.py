@@ -68,7 +68,8 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
     if plan.memory is not None:
         _count_decision(context, pool, plan, plan.memory)
         context.memories[uid] = plan.memory
-    latest = look_again or (BUSY if pods or _has_tasks(pool, reading) else QUIET)
+    working = any(pod.active or pod.terminating for pod in pods)  # those that have ended stay as records for long
+    latest = look_again or (BUSY if working or _has_tasks(pool, reading) else QUIET)
     return latest if plan.until is None else min(latest, max(plan.until - context.now(), _AT_ONCE))
 
 

@@ -13,11 +13,11 @@ from longshore_operator.plan.names import WORKER_CONTAINER
 from longshore_operator.plan.observed import PodReading
 
 _NO_IMAGE = "its image cannot be pulled; check the image, and imagePullSecrets in spec.template"
-# Part of the kubelet's message when an image would run as root, or as a user given by name, which it cannot judge.
-_ROOT = "runAsNonRoot"
+# Of the kubelet's messages when a container would run as root, or as a user given by name, which it cannot judge.
+_ROOT = ("has runAsNonRoot and", "breaks non-root policy")
 _AS_ROOT = (
-    "its image runs as root, or as a user given by name; set a number as its USER, or securityContext.runAsUser in "
-    "spec.template (securityContext.runAsNonRoot: false there lets it run as root where the namespace admits that)"
+    "it would run as root, or as a user given by name; set a number as its image's USER, or securityContext.runAsUser "
+    "in spec.template (securityContext.runAsNonRoot: false there lets it run as root where the namespace admits that)"
 )
 # The kubelet's reasons for a container that does not run, and what to do about each. Its own messages carry ages and
 # pod names, so they are used only where they are needed (None) and do not.
@@ -44,7 +44,7 @@ def failing_workers(pods: Iterable[PodReading], rollout: Rollout, deployment: st
     text = _FAILURES[reason]
     if text is None:
         said = next((pod.waiting_message for pod in stuck if pod.waiting_reason == reason), None) or "see the pods"
-        text = _AS_ROOT if _ROOT in said else said
+        text = _AS_ROOT if any(words in said for words in _ROOT) else said
     else:
         text = text.format(name=deployment, container=container)
     whose = "The container of workers" if container == WORKER_CONTAINER else f"The container {container} beside workers"
