@@ -16,6 +16,7 @@ from longshore_operator.cluster.resources import (
     LEASES,
     OWN_KINDS,
     PODS,
+    QUEUES,
     SECRETS,
     WORKER_POOLS,
 )
@@ -51,9 +52,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         group=OWN_GROUP,
-        resources=(BROKERS.plural,),
+        resources=(BROKERS.plural, QUEUES.plural),
         verbs=("patch",),
-        why="the finalizer that holds a Broker while it is in use",
+        why="the finalizers of a Broker in use, and of a Queue whose deletionPolicy has something to do",
     ),
     Rule(
         group=OWN_GROUP,

@@ -516,6 +516,16 @@ RULES = [
     duration("PeriodicTask", "task.retention", "1s", "8760h", "500ms", "8761h", example="24h"),
     duration("PeriodicTask", "task.uniqueFor", "1s", "8760h", "500ms", "8761h", example="1h"),
     duration("PeriodicTask", "startingDeadline", "1s", "168h", "500ms", "169h", example="60s or 1h"),
+    duration("Queue", "archive.maxAge", "1m", "87600h", "59s", "87601h", example="72h"),
+    Rule(kind="Queue", path="archive.maxTasks", good=(1, 1_000_000), bad=(0,), says="greater than or equal to 1"),
+    Rule(kind="Queue", path="archive.maxTasks", good=(2,), bad=(1_000_001,), says="less than or equal to 1000000"),
+    Rule(
+        kind="Queue",
+        path="deletionPolicy",
+        good=("Retain", "DeleteIfEmpty", "Delete"),
+        bad=("Orphan", ""),
+        says="Unsupported value",
+    ),
     duration("PeriodicTask", "jitter", "0s", "1h", "500ms", "61m", example="30s or 5m"),
     Rule(kind="PeriodicTask", path="overlap", good=("Allow", "Forbid"), bad=("Replace", ""), says="Unsupported value"),
     # Bounds that are no rules of their own.

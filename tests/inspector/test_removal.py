@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -129,3 +129,64 @@ async def test_names_of_groups_under_which_there_is_no_group_keep_no_queue(
     assert await inspector.memory_usage("default") > 0
     assert await inspector.remove_queue("default", force=True) == 1
     assert read_keyspace(redis_client) == _OTHERS | stranger
+
+
+async def test_a_queue_is_retired_with_its_tasks_while_its_workers_go_on(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    _seed(redis_client, _leftovers(), {keys.archive_limits("default"): {b"max_tasks": b"5"}}, _tasks())
+    redis_client.delete(keys.paused("default"), keys.lease("default"))
+    seed_keyspace(redis_client, queue_content(active=[(new_message(id="x"), _NOW_S + 5)]))
+    for _ in range(2):
+        assert not await inspector.retire_queue("default", delete_tasks=True)
+        # nothing is paused, and of all tasks the one in flight is left
+        assert redis_client.exists(keys.paused("default")) == 0
+        assert redis_client.lrange(keys.active("default"), 0, -1) == [b"x"]
+        assert redis_client.keys("asynq:{default}:t:*") == [keys.task("default", "x").encode()]
+    assert redis_client.exists(keys.unique("default", "test:task", b"{}")) == 0
+
+    # its attempt fails meanwhile
+    redis_client.delete(keys.active("default"), keys.lease("default"))
+    seed_keyspace(redis_client, queue_content(retry=[(new_message(id="x"), _NOW_S)]))
+    assert await inspector.retire_queue("default", delete_tasks=True)
+    assert read_keyspace(redis_client) == _OTHERS
+
+
+async def test_a_queue_with_tasks_is_not_retired_unless_they_may_be_deleted(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    before = _seed(redis_client, queue_content(archived=[(new_message(id="a"), 1)]))
+    assert not await inspector.retire_queue("default", delete_tasks=False)
+    assert read_keyspace(redis_client) == before
+    redis_client.delete(keys.archived("default"), keys.task("default", "a"))
+    assert await inspector.retire_queue("default", delete_tasks=False)
+    assert read_keyspace(redis_client) == _OTHERS
+
+
+async def test_a_group_that_is_being_aggregated_keeps_its_queue_until_its_time_is_over(
+    redis_url: str, redis_client: redis.Redis
+) -> None:
+    now = datetime(2024, 3, 1, 11, tzinfo=UTC)
+    _seed(redis_client, _tasks())
+    async with Inspector(redis_url, clock=lambda: now) as inspector:
+        assert not await inspector.retire_queue("default", delete_tasks=True)
+        assert redis_client.zcard(_SET) == 2
+    async with Inspector(redis_url) as inspector:
+        assert await inspector.retire_queue("default", delete_tasks=True)
+    assert read_keyspace(redis_client) == _OTHERS
+
+
+async def test_a_large_queue_is_retired_in_calls_that_each_end_soon(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    ids = [f"t{number}" for number in range(3000)]
+    redis_client.zadd(keys.scheduled("default"), dict.fromkeys(ids, 1.0))
+    assert not await inspector.retire_queue("default", delete_tasks=True, within=timedelta(0))
+    assert redis_client.zcard(keys.scheduled("default")) == 2500
+    assert await inspector.retire_queue("default", delete_tasks=True)
+
+
+async def test_a_queue_that_was_only_paused_is_retired(inspector: Inspector, redis_client: redis.Redis) -> None:
+    redis_client.set(keys.paused("default"), 1)
+    assert await inspector.retire_queue("default", delete_tasks=False)
+    assert redis_client.keys() == []

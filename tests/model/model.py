@@ -539,7 +539,7 @@ class Model:
         archived = queue.timed["archived"]
         for task_id in [i for i, at_s in archived.items() if at_s <= codec.unix_seconds(now) - ARCHIVE_AGE_S]:
             del archived[task_id]
-            del queue.tasks[task_id]
+            self._delete(queue, task_id)
 
     # -- the key space -----------------------------------------------------------------------------------------------
 

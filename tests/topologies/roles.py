@@ -13,6 +13,7 @@ import redis
 from longshore import App, Client, Context, Inspector, RedisSettings, Scheduler, SkipRetry, Task, TaskState
 from longshore.errors import LongshoreError
 from longshore.protocol import codec, keys
+from longshore.protocol.snapshots import ArchiveLimits
 from longshore.scheduler import application_scope
 from longshore.testing import new_message, queue_content, seed_keyspace
 from runtime.harness import quick, serving, until
@@ -174,6 +175,10 @@ async def inspector(settings: RedisSettings, admin: redis.Redis) -> None:
         await inspector.write_periodic("shop/main", {}, remove=["daily"])
         admin.delete(keys.active("default"), keys.lease("default"))
         await inspector.purge("default")
+        await inspector.limit_archive("default", ArchiveLimits(max_tasks=5, max_age=timedelta(hours=1)))
+        await inspector.unlimit_archive("default")
+        await inspector.retire_queue("default", delete_tasks=True)
+        admin.sadd(keys.QUEUES, "default")
         await inspector.remove_queue("default", force=True)
 
 

@@ -33,6 +33,7 @@ _OF_INSPECTORS |= {
     "hold_queue",
     "remove_queue",
     "memory_usage",
+    "limit_archive",
     "read_entries",
 }
 _ALL = {script.name: script for script in vars(scripts).values() if isinstance(script, Script)}

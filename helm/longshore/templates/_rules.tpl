@@ -7,9 +7,9 @@ cannot list them.
 - apiGroups: [longshore.dev]
   resources: [brokers, queues, workerpools, periodictasks]
   verbs: [list, watch]
-# The finalizer that holds a Broker while it is in use.
+# The finalizers of a Broker in use, and of a Queue whose deletionPolicy has something to do.
 - apiGroups: [longshore.dev]
-  resources: [brokers]
+  resources: [brokers, queues]
   verbs: [patch]
 - apiGroups: [longshore.dev]
   resources: [brokers/status, queues/status, workerpools/status, periodictasks/status]

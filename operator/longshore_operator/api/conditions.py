@@ -13,6 +13,7 @@ SCHEDULER_READY = "SchedulerReady"
 IN_USE = "InUse"
 PAUSED = "Paused"
 LATENCY_HIGH = "LatencyHigh"
+DELETING = "Deleting"
 PROGRESSING = "Progressing"
 SCALING_ACTIVE = "ScalingActive"
 SCALING_LIMITED = "ScalingLimited"
@@ -59,6 +60,12 @@ CONDITIONS: tuple[ConditionType, ...] = (
         type=LATENCY_HIGH,
         good="False",
         meaning="The oldest waiting task has waited longer than maxLatency.",
+    ),
+    ConditionType(
+        kind="Queue",
+        type=DELETING,
+        good="False",
+        meaning="The Queue is being deleted and waits until its deletionPolicy is met. Absent otherwise.",
     ),
     ConditionType(
         kind="WorkerPool",

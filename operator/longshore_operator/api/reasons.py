@@ -41,7 +41,7 @@ BROKER_NOT_FOUND = _reason(
 )
 BROKER_UNREACHABLE = _reason(
     "BrokerUnreachable",
-    "Broker Reachable=False; any kind, Ready=False; WorkerPool ScalingActive=False",
+    "Broker Reachable=False; any kind, Ready=False; WorkerPool ScalingActive=False; Queue Deleting=True",
     "Redis could not be read twice in a row, or not once since the operator started. Replica counts are held.",
     "See the Broker's Reachable condition for Redis' own reason.",
 )
@@ -120,7 +120,7 @@ CONFLICT = _reason(
 )
 WRONG_TYPE = _reason(
     "WrongType",
-    "Queue Ready=False; WorkerPool ScalingActive=False",
+    "Queue Ready=False; WorkerPool ScalingActive=False; Queue Deleting=True",
     "A key of the queue holds another Redis type than Asynq's: its depth is unknown. Its pools do not shrink.",
     "Find out who wrote the key that the message names, and delete or rename it.",
 )
@@ -146,6 +146,34 @@ PAUSE_RESTORED = _reason(
     "Event",
     "Someone paused or resumed the queue by hand, against the spec's paused, and the operator has put it back.",
     "Change spec.paused instead, or remove it to leave pausing to people.",
+)
+
+ARCHIVE_TRIMMED = _reason(
+    "ArchiveTrimmed",
+    "Event",
+    "Archived tasks were deleted for being beyond spec.archive; told at most every ten minutes.",
+    "Raise archive.maxTasks or archive.maxAge if they should be kept longer.",
+)
+NOT_EMPTY = _reason(
+    "NotEmpty",
+    "Queue Deleting=True",
+    "The Queue is being deleted with deletionPolicy DeleteIfEmpty, and its queue has tasks; the message counts them.",
+    "Let workers finish them and delete the archived ones; or set deletionPolicy to Delete, or to Retain to keep them.",
+)
+TASKS_IN_FLIGHT = _reason(
+    "TasksInFlight",
+    "Queue Deleting=True",
+    "All other tasks are deleted; those that are running, or being aggregated, end first.",
+    "Wait. Tasks of a worker that died end only where a worker serves the queue. Retain as deletionPolicy gives up.",
+)
+REMOVING = _reason("Removing", "Queue Deleting=True", "The queue and its tasks are being removed from Redis.")
+QUEUE_REMOVED = _reason("QueueRemoved", "Event", "The queue was removed from Redis, as deletionPolicy says.")
+QUEUE_KEPT = _reason(
+    "QueueKept",
+    "Event",
+    "The Queue is deleted and its queue stays in Redis, whatever its deletionPolicy: its Broker is gone, or another "
+    "Queue stands for it.",
+    "Remove it by hand (`Inspector.remove_queue`, `asynq queue rm`) if nobody needs it.",
 )
 
 # -- WorkerPool --------------------------------------------------------------------------------------------------------

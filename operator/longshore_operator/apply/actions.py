@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from longshore.errors import LongshoreError
 from longshore.inspector import Inspector
 from longshore_operator.cluster.client import ApiClient, Manifest
-from longshore_operator.cluster.resources import BROKERS, DEPLOYMENTS, DISRUPTION_BUDGETS, PODS, Resource
+from longshore_operator.cluster.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, OWN_KINDS, PODS, Resource
 from longshore_operator.errors import (
     ApiForbidden,
     BudgetRefused,
@@ -28,19 +29,26 @@ from longshore_operator.plan.actions import (
     ApplyDeployment,
     DeleteBudget,
     DeleteDeployment,
+    LimitArchive,
+    RetireQueue,
     ScaleDeployment,
     SetDeletionCost,
     SetFinalizer,
     SetPaused,
     WritePeriodic,
 )
-from longshore_operator.plan.names import DELETION_COST_ANNOTATION, IN_USE_FINALIZER, REPLICAS_ANNOTATION
+from longshore_operator.plan.names import DELETION_COST_ANNOTATION, REPLICAS_ANNOTATION
+from longshore_operator.plan.observed import ArchiveReading
 
 logger = logging.getLogger(__name__)
 
 # A manifest that was refused is not sent again for this long: it will be refused again, unless a quota, an admission
 # plugin or a permission has changed meanwhile.
 REFUSED_FOR_S = 30.0
+
+_RESOURCES = {resource.kind: resource for resource in OWN_KINDS}
+# How long one visit trims an archive; it is bounded calls, between which Redis serves others.
+_TRIM_S = 1.0
 
 Written = Callable[[Resource, Manifest], object]
 
@@ -61,6 +69,9 @@ class Actions:
         self._written = written
         self._clock = clock
         self._refused: dict[tuple[str, str, str], _Refusal] = {}  # by kind, namespace and name
+        # What was found in Redis while acting on it, by the uid of the Queue.
+        self.archives: dict[str, ArchiveReading] = {}
+        self.removed: set[str] = set()  # Queues whose queue is removed
         self.done = Tally()  # by action: what was carried out, or was found to be done
 
     async def carry_out(
@@ -74,7 +85,7 @@ class Actions:
         namespace = str(owner["metadata"]["namespace"])
         complete = True
         for action in actions:
-            if isinstance(action, SetPaused | WritePeriodic):
+            if isinstance(action, SetPaused | LimitArchive | RetireQueue | WritePeriodic):
                 complete &= await self._in_redis(owner, action, inspector)
                 continue
             match action:
@@ -163,30 +174,37 @@ class Actions:
         )
 
     async def _set_finalizer(self, owner: Mapping[str, Any], action: SetFinalizer) -> None:
-        metadata = owner["metadata"]
+        metadata, resource = owner["metadata"], _RESOURCES[owner["kind"]]
         finalizers = list(metadata.get("finalizers") or ())
-        if (IN_USE_FINALIZER in finalizers) == action.present:
+        if (action.name in finalizers) == action.present:
             return
         if action.present:
-            finalizers.append(IN_USE_FINALIZER)
+            finalizers.append(action.name)
         else:
-            finalizers.remove(IN_USE_FINALIZER)
+            finalizers.remove(action.name)
         # A merge patch replaces the list; the resource version keeps it from undoing what others did to it meanwhile.
         patch = {"metadata": {"finalizers": finalizers or None, "resourceVersion": metadata["resourceVersion"]}}
         try:
-            patched = await self._client.merge(BROKERS, metadata["namespace"], metadata["name"], patch)
+            patched = await self._client.merge(resource, metadata["namespace"], metadata["name"], patch)
         except ObjectGone:
             return
         logger.info(
             "finalizer set" if action.present else "finalizer removed",
-            extra={"action": "finalizer", "broker": f"{metadata['namespace']}/{metadata['name']}", "why": action.why},
+            extra={
+                "action": "finalizer",
+                "object": f"{resource.kind} {metadata['namespace']}/{metadata['name']}",
+                "why": action.why,
+            },
         )
         # The answer to the removal of the last finalizer is the object as it was before it vanished.
         if action.present or not metadata.get("deletionTimestamp"):
-            self._written(BROKERS, patched)
+            self._written(resource, patched)
 
     async def _in_redis(
-        self, owner: Mapping[str, Any], action: SetPaused | WritePeriodic, inspector: Inspector | None
+        self,
+        owner: Mapping[str, Any],
+        action: SetPaused | LimitArchive | RetireQueue | WritePeriodic,
+        inspector: Inspector | None,
     ) -> bool:
         facts = {
             "action": type(action).__name__,
@@ -201,6 +219,11 @@ class Actions:
                     await inspector.pause(queue)
                 case SetPaused(queue=queue):
                     await inspector.unpause(queue)
+                case LimitArchive():
+                    await self._limit_archive(owner["metadata"]["uid"], action, inspector)
+                case RetireQueue(queue=queue):
+                    if await inspector.retire_queue(queue, delete_tasks=action.delete_tasks):
+                        self.removed.add(owner["metadata"]["uid"])
                 case WritePeriodic():
                     await inspector.write_periodic(action.scope, set=action.set, remove=action.remove)
         except LongshoreError as error:
@@ -209,3 +232,34 @@ class Actions:
         self.done.add(type(action).__name__)
         logger.info("Redis written", extra=facts)
         return True
+
+    async def _limit_archive(self, uid: str, action: LimitArchive, inspector: Inspector) -> None:
+        before, now = self.archives.get(uid), datetime.now(UTC)
+        if action.limits is None:
+            await inspector.unlimit_archive(action.queue)
+            self.archives[uid] = ArchiveReading(at=now, limits=None)
+            return
+        deleted, until = 0, self._clock() + _TRIM_S
+        while True:
+            trim = await inspector.limit_archive(action.queue, action.limits)
+            deleted += trim.deleted
+            if not trim.left or not trim.deleted or self._clock() > until:
+                break
+        self.archives[uid] = ArchiveReading(
+            at=now,
+            limits=action.limits,
+            trimmed=trim.deleted_ever,
+            left=trim.left,
+            oldest_at=trim.oldest_at,
+            untold=deleted + (before.untold if before is not None else 0),
+            told_at=before.told_at if before is not None else None,
+        )
+
+    def told(self, uid: str, now: datetime) -> None:
+        """The tasks that were trimmed of a Queue's archive have been told of."""
+        self.archives[uid] = replace(self.archives[uid], untold=0, told_at=now)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self.archives.pop(uid, None)
+        self.removed.discard(uid)

@@ -13,7 +13,7 @@ from longshore_operator.apply.status import StatusWriter
 from longshore_operator.measures import Tally
 from longshore_operator.observe.children import Children
 from longshore_operator.observe.redis import Pollers
-from longshore_operator.observe.view import View
+from longshore_operator.observe.view import Key, View
 from longshore_operator.plan.observed import BrokerReading, PoolMemory, SecretReading
 from longshore_operator.plan.settings import PlanSettings
 
@@ -45,6 +45,7 @@ class Context:
     decisions: Tally = field(default_factory=Tally)  # new counts, by direction and ScalingLimited's reason
     # By the Broker's uid: what its periodic entries were made of when they were last found to be as they should.
     settled_entries: dict[str, object] = field(default_factory=dict)
+    limited: dict[Key, tuple[str, str]] = field(default_factory=dict)  # Queues with limits in Redis: Broker and queue
 
     def reading(self, namespace: str, broker: str) -> BrokerReading | None:
         """What is known of a Broker's Redis; None while its first poll has no outcome yet, so nothing can be said.
@@ -78,6 +79,7 @@ class Context:
         self.budget_refusals.pop(uid, None)
         self.reported.pop(uid, None)
         self.settled_entries.pop(uid, None)
+        self.actions.forget(uid)
         self.status.forget(uid)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from longshore.protocol.periodic import PeriodicEntry
+from longshore.protocol.snapshots import ArchiveLimits
 from longshore_operator.plan.observed import PoolMemory
 
 
@@ -72,8 +73,9 @@ class SetDeletionCost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SetFinalizer:
-    """Add or remove our finalizer on the object itself."""
+    """Add or remove a finalizer of ours on the object itself."""
 
+    name: str
     present: bool
     why: str
 
@@ -84,6 +86,24 @@ class SetPaused:
 
     queue: str
     paused: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitArchive:
+    """Set the limits of a queue's archive and trim it by them, or undo the limits."""
+
+    queue: str
+    limits: ArchiveLimits | None  # None: undo
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetireQueue:
+    """Remove a queue from Redis once it has no tasks, a bounded step at a time."""
+
+    queue: str
+    delete_tasks: bool  # delete those that wait; otherwise only an empty one is removed
     why: str
 
 
@@ -106,6 +126,8 @@ Action = (
     | SetDeletionCost
     | SetFinalizer
     | SetPaused
+    | LimitArchive
+    | RetireQueue
     | WritePeriodic
 )
 

@@ -107,7 +107,8 @@ def _finalizer(broker: Broker, observed: ObservedBroker) -> SetFinalizer | None:
     wanted = bool(observed.users)
     if present == wanted or (wanted and broker.deleting):  # the API server accepts no new finalizer on what is going
         return None
-    return SetFinalizer(present=wanted, why=f"used by {_enumerate(observed.users)}" if wanted else "no longer used")
+    why = f"used by {_enumerate(observed.users)}" if wanted else "no longer used"
+    return SetFinalizer(name=IN_USE_FINALIZER, present=wanted, why=why)
 
 
 def _conditions(broker: Broker, observed: ObservedBroker, snapshot: BrokerSnapshot | None) -> list[Condition]:

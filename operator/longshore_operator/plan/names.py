@@ -8,7 +8,8 @@ from longshore_operator.api.broker import Broker
 from longshore_operator.api.resource import API_VERSION, Resource
 from longshore_operator.api.worker_pool import WorkerPool
 
-IN_USE_FINALIZER = "longshore.dev/in-use"
+IN_USE_FINALIZER = "longshore.dev/in-use"  # of Brokers
+QUEUE_FINALIZER = "longshore.dev/remove-queue"  # of Queues
 
 POOL_LABEL = "longshore.dev/pool"
 BROKER_LABEL = "longshore.dev/broker"

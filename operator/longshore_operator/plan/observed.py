@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from longshore.protocol.snapshots import BrokerSnapshot
+from longshore.protocol.snapshots import ArchiveLimits, BrokerSnapshot
 from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
 from longshore_operator.api.periodic_task import PeriodicTask
@@ -101,12 +101,27 @@ class ObservedBroker:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveReading:
+    """What is known of a queue's archive since the operator last acted on it."""
+
+    at: datetime
+    limits: ArchiveLimits | None  # as they were set; None: undone
+    trimmed: int = 0  # tasks ever deleted by them
+    left: int = 0  # tasks that were still beyond them
+    oldest_at: datetime | None = None  # when the oldest of the others was archived; None: there was none
+    untold: int = 0  # tasks that the operator deleted since the last Event about it
+    told_at: datetime | None = None  # when that was
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ObservedQueue:
     """Everything the plan of a Queue may look at."""
 
     broker: Broker | None
     reading: BrokerReading
     rivals: tuple[Queue, ...] = ()  # other Queue objects of the same Broker and queueName
+    archive: ArchiveReading | None = None  # None: not touched yet by this process
+    removed: bool = False  # the queue was removed from Redis, as its deletionPolicy says
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,29 +11,42 @@ from longshore_operator.api import reasons
 from longshore_operator.api.conditions import LATENCY_HIGH, PAUSED, READY
 from longshore_operator.api.durations import format_duration
 from longshore_operator.api.queue import Queue
-from longshore_operator.plan.actions import Note, Plan, SetPaused
+from longshore_operator.plan.actions import Action, Note, Plan, SetPaused
+from longshore_operator.plan.archive import TRIMMED_FIELD, archive_note, plan_archive, trimmed_tasks
 from longshore_operator.plan.conditions import Condition
+from longshore_operator.plan.names import QUEUE_FINALIZER
 from longshore_operator.plan.observed import ObservedQueue
+from longshore_operator.plan.queue_deletion import finalizer, out_of_reach, release, retire
 from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
-from longshore_operator.plan.status import report
+from longshore_operator.plan.status import Report, report
 
 _COUNTS = ("pending", "active", "scheduled", "retry", "archived", "completed", "aggregating")
-_VOLATILE = frozenset({*_COUNTS, "latencySeconds", "processedToday", "failedToday"})
+_VOLATILE = frozenset({*_COUNTS, "latencySeconds", "processedToday", "failedToday", TRIMMED_FIELD})
 # Latency has to fall so far below the objective before it is good again, so that one that hovers at it is no news.
 _CLEARED = 0.9
 
 
 def plan_queue(queue: Queue, observed: ObservedQueue, now: datetime) -> Plan:
     """What to do for a Queue object."""
-    if observed.broker is None:
-        return _not_ready(queue, not_found(READY, queue.spec.broker_ref), now)
+    if queue.deleting:
+        return (release(queue, observed) or _plan_readable(queue, observed, now)) if _held(queue) else Plan()
     winner = _winner(queue, observed.rivals)
-    if winner is not queue:
+    if winner is not queue and observed.broker is not None:
         message = (
             f"{winner.ref} is older and stands for queue {queue.queue_name} of Broker {queue.spec.broker_ref}; "
             "delete one of the two."
         )
-        return _not_ready(queue, _ready(False, reasons.CONFLICT, message), now)
+        plan = _not_ready(queue, _ready(False, reasons.CONFLICT, message), now)
+    else:
+        plan = _plan_readable(queue, observed, now)
+    held = finalizer(queue, stands=winner is queue)
+    return plan if held is None else replace(plan, actions=(held, *plan.actions))
+
+
+def _plan_readable(queue: Queue, observed: ObservedQueue, now: datetime) -> Plan:
+    """The plan of the Queue that stands for its queue, as far as Redis can be read."""
+    if observed.broker is None:
+        return _not_ready(queue, not_found(READY, queue.spec.broker_ref), now)
     if not_read_yet(observed.reading):
         return Plan()
     problem = reading_problem(READY, observed.broker, observed.reading)
@@ -42,13 +56,22 @@ def plan_queue(queue: Queue, observed: ObservedQueue, now: datetime) -> Plan:
         # Nothing new is known: a failed poll, or one that did not ask for this queue yet. The last numbers stay.
         return Plan() if problem is None else _not_ready(queue, problem, now, keep_numbers=True)
     if depth.problem is not None:
-        return _not_ready(queue, _ready(False, reasons.WRONG_TYPE, depth.problem), now)
-    return _plan(queue, depth, now)
+        return _not_ready(queue, _ready(False, reasons.WRONG_TYPE, depth.problem), now, depth=depth)
+    if queue.deleting:
+        retirement, condition = retire(queue, depth)
+        written = _report(queue, depth, observed, depth.paused, [condition], now)
+        actions = () if retirement is None else (retirement,)
+        return Plan(actions=actions, status=written.status, urgent=written.urgent, notes=written.notes)
+    return _plan(queue, depth, observed, now)
 
 
-def _plan(queue: Queue, depth: QueueSnapshot, now: datetime) -> Plan:
+def _held(queue: Queue) -> bool:
+    return QUEUE_FINALIZER in queue.metadata.finalizers
+
+
+def _plan(queue: Queue, depth: QueueSnapshot, observed: ObservedQueue, now: datetime) -> Plan:
     wanted = queue.spec.paused
-    actions: tuple[SetPaused, ...] = ()
+    actions: tuple[Action, ...] = ()
     notes: tuple[Note, ...] = ()
     paused = depth.paused
     if wanted is not None and wanted != depth.paused:
@@ -59,13 +82,32 @@ def _plan(queue: Queue, depth: QueueSnapshot, now: datetime) -> Plan:
             verb = "resumed" if wanted else "paused"
             message = f"Queue {queue.queue_name} was {verb} by hand; put back, because {why}."
             notes = (Note(type="Warning", reason=reasons.PAUSE_RESTORED, message=message),)
+    limit = plan_archive(queue, depth, observed.reading.read_at, observed.archive, now)
+    if limit is not None:
+        actions = (*actions, limit)
+    trimmed = archive_note(observed.archive, now)
+    if trimmed is not None:
+        notes = (*notes, trimmed)
+    written = _report(queue, depth, observed, paused, [], now)
+    return Plan(actions=actions, status=written.status, urgent=written.urgent, notes=(*notes, *written.notes))
+
+
+def _report(
+    queue: Queue,
+    depth: QueueSnapshot,
+    observed: ObservedQueue,
+    paused: bool,
+    more: list[Condition],
+    now: datetime,
+) -> Report:
     latency = now - depth.oldest_pending_at if depth.oldest_pending_at is not None else timedelta()
-    written = report(
+    return report(
         queue,
         conditions=[
             _ready(True, reasons.OK, "The queue is read."),
             _paused(queue, paused),
             _latency_high(queue, latency),
+            *more,
         ],
         fields={
             **{name: getattr(depth, name) for name in _COUNTS},
@@ -73,18 +115,28 @@ def _plan(queue: Queue, depth: QueueSnapshot, now: datetime) -> Plan:
             "processedToday": depth.processed_today,
             "failedToday": depth.failed_today,
             "paused": paused,
+            TRIMMED_FIELD: trimmed_tasks(queue, observed.archive),
         },
         volatile=_VOLATILE,
         now=now,
     )
-    return Plan(actions=actions, status=written.status, urgent=written.urgent, notes=(*notes, *written.notes))
 
 
-def _not_ready(queue: Queue, condition: Condition, now: datetime, *, keep_numbers: bool = False) -> Plan:
+def _not_ready(
+    queue: Queue,
+    condition: Condition,
+    now: datetime,
+    *,
+    keep_numbers: bool = False,
+    depth: QueueSnapshot | None = None,
+) -> Plan:
     """Without a reading there are no numbers, least of all zeros."""
     numbers = {name: queue.status.get(name) for name in (*sorted(_VOLATILE), "paused")} if keep_numbers else {}
+    numbers[TRIMMED_FIELD] = queue.status.get(TRIMMED_FIELD)
     kept = [_kept(queue, type_) for type_ in (PAUSED, LATENCY_HIGH)] if keep_numbers else []
     conditions = [condition, *(each for each in kept if each is not None)]
+    if queue.deleting:
+        conditions.append(out_of_reach(condition) if depth is None else retire(queue, depth)[1])
     written = report(queue, conditions=conditions, fields=numbers, now=now)
     return Plan(status=written.status, urgent=written.urgent, notes=written.notes)
 

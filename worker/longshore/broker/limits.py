@@ -15,5 +15,8 @@ ARCHIVE_AGE = timedelta(days=90)
 ARCHIVE_SIZE = 9_999
 COUNTER_AGE = timedelta(days=90)
 
+# How long a queue's own limits of the archive hold when nobody renews them.
+ARCHIVE_LIMITS_LIFETIME = timedelta(days=7)
+
 # How many surplus tasks one archive call deletes for each reason.
 TRIM_LIMIT = MOST_AT_ONCE

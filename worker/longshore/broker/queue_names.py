@@ -10,7 +10,17 @@ from longshore.protocol import keys
 class QueueNames:
     """Keys of one queue: each operation's, in its script's order, and what its tasks' and their waiters' begin with."""
 
-    __slots__ = ("archive", "complete", "dequeue", "done", "requeue", "retry", "task_prefix", "waiting_prefix")
+    __slots__ = (
+        "archive",
+        "archive_limits",
+        "complete",
+        "dequeue",
+        "done",
+        "requeue",
+        "retry",
+        "task_prefix",
+        "waiting_prefix",
+    )
 
     def __init__(self, queue: str) -> None:
         pending, active, lease = (name(queue).encode() for name in (keys.pending, keys.active, keys.lease))
@@ -21,6 +31,7 @@ class QueueNames:
         self.complete = (active, lease, keys.completed(queue).encode())
         self.retry = (active, lease, keys.retry(queue).encode())
         self.archive = (active, lease, keys.archived(queue).encode())
+        self.archive_limits = keys.archive_limits(queue).encode()
         self.requeue = (active, lease, pending)
 
 

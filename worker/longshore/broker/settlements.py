@@ -112,7 +112,7 @@ def _settle_archive(queue: str, outcomes: Sequence[Archive], now: datetime) -> C
     ]
     for outcome in outcomes:
         arguments += (outcome.message.id, codec.encode_task(outcome.message))
-    return (ARCHIVE, 7, *names.archive, *_counters(queue, now), *arguments)
+    return (ARCHIVE, 8, *names.archive, *_counters(queue, now), names.archive_limits, *arguments)
 
 
 def _settle_requeue(queue: str, outcomes: Sequence[Requeue], now: datetime) -> Command:

@@ -5,6 +5,7 @@ One concept a file, each a part of :class:`Inspector`. What must be one step is 
 
 from __future__ import annotations
 
+from longshore.inspector.archive import Archive
 from longshore.inspector.cancelling import Cancelling
 from longshore.inspector.payload_update import PayloadUpdate
 from longshore.inspector.queues import Queues
@@ -15,7 +16,7 @@ from longshore.inspector.tasks import Tasks
 __all__ = ["Inspector"]
 
 
-class Inspector(Queues, Tasks, PayloadUpdate, Cancelling, Removal, Servers):
+class Inspector(Queues, Tasks, PayloadUpdate, Cancelling, Archive, Removal, Servers):
     """Reads queues, tasks, servers and schedulers of one Redis, and acts on them.
 
     Safe to share between asyncio tasks of one event loop. Every method raises BrokerUnavailable, with Redis' own

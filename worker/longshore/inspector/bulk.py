@@ -47,7 +47,7 @@ class Bulk(Connected):
         async for container, name in self._containers(queue, state, group):
             now = self._clock()
             arguments = (codec.unix_seconds(now), codec.unix_seconds(now - ARCHIVE_AGE), ARCHIVE_SIZE, TRIM_LIMIT)
-            names = [container, keys.archived(queue), keys.groups(queue)]
+            names = [container, keys.archived(queue), keys.groups(queue), keys.archive_limits(queue)]
             total += await self._sweep(ARCHIVE_ALL, names, state, name, keys.task_prefix(queue), *arguments)
         return total
 

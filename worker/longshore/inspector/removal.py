@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from longshore.broker.connection import Argument
@@ -21,6 +22,8 @@ _PASSES = 5
 _OF_A_LINE = (keys.limit_line, keys.limit_due, keys.limit_running)
 
 _DAY = timedelta(days=1)
+
+_RETIRED_AT_ONCE = 500  # tasks a call while workers go on: some milliseconds
 
 
 class Removal(Bulk):
@@ -52,6 +55,31 @@ class Removal(Bulk):
                 return deleted
         raise QueueNotEmpty(queue, "is filled while it is being emptied: stop its producers; it is paused now")
 
+    async def retire_queue(self, queue: str, *, delete_tasks: bool, within: timedelta = timedelta(seconds=1)) -> bool:
+        """Remove a queue if it has no tasks, while its workers go on; whether it is gone. Call it until it is.
+
+        ``delete_tasks``: first delete its tasks, but for those that are active or being aggregated; for about as long
+        as ``within`` says. A queue that was never registered is removed, too: it may have been paused. Unlike
+        remove_queue it pauses nothing, so that attempts that fail meanwhile are deleted at the next call.
+        """
+        if delete_tasks and not await self._delete_waiting(queue, time.monotonic() + within.total_seconds()):
+            return False
+        return await self._remove_empty(queue)
+
+    async def _delete_waiting(self, queue: str, until: float) -> bool:
+        """Delete what waits, batch by batch; whether it came to the end in time."""
+        await self._delete_aggregation_sets(queue, codec.unix_seconds(self._clock()))
+        for state in (state for state in TaskState if state is not TaskState.ACTIVE):
+            async for container, group in self._containers(queue, state, None):
+                arguments = [_RETIRED_AT_ONCE, state.value, group, keys.queue_prefix(queue)]
+                while True:
+                    seen, _ = await self._redis.call(DELETE_ALL, [container, keys.groups(queue)], arguments)
+                    if seen < _RETIRED_AT_ONCE:
+                        break
+                    if time.monotonic() > until:
+                        return False
+        return True
+
     async def _remove_empty(self, queue: str) -> bool:
         containers = (
             keys.pending,
@@ -65,7 +93,11 @@ class Removal(Bulk):
         tasks = [name(queue) for name in containers]
         [limits] = await self._redis.run([("SMEMBERS", keys.lines(queue))])
         names = [keys.groups(queue), *tasks, keys.lease(queue), keys.paused(queue), *_counters(queue, self._clock())]
-        names += [keys.lines(queue), *(name(queue, text(limit)) for limit in limits for name in _OF_A_LINE)]
+        names += [
+            keys.archive_limits(queue),
+            keys.lines(queue),
+            *(name(queue, text(limit)) for limit in limits for name in _OF_A_LINE),
+        ]
         if not await self._redis.call(REMOVE_QUEUE, names, [keys.group_prefix(queue)]):
             return False
         await self._redis.run([("SREM", keys.QUEUES, queue)])
@@ -74,9 +106,10 @@ class Removal(Bulk):
             await self._redis.run([("SADD", keys.QUEUES, queue)])
         return True
 
-    async def _delete_aggregation_sets(self, queue: str) -> int:
+    async def _delete_aggregation_sets(self, queue: str, until_s: int | str = "+inf") -> int:
+        """``until_s``: only those that are given back to their group by then: nobody aggregates them any more."""
         sets = keys.aggregation_sets(queue)
-        [members] = await self._redis.run([("ZRANGE", sets, 0, -1)])
+        [members] = await self._redis.run([("ZRANGEBYSCORE", sets, "-inf", until_s)])
         deleted = 0
         for member in members:
             # the member of a set is a key's whole name: one of another queue is not for us to touch

@@ -90,7 +90,7 @@ class Tasks(Connected):
         Raises TaskNotFound, and WrongState when it is active or being aggregated.
         """
         now = self._clock()
-        names = [keys.task(queue, task_id), keys.archived(queue), keys.groups(queue)]
+        names = [keys.task(queue, task_id), keys.archived(queue), keys.groups(queue), keys.archive_limits(queue)]
         cutoff_s = codec.unix_seconds(now - ARCHIVE_AGE)
         arguments = (codec.unix_seconds(now), cutoff_s, ARCHIVE_SIZE, TRIM_LIMIT)
         return await self._act("archive", ARCHIVE_TASK, names, queue, task_id, *arguments, if_active=-2) == 1

@@ -214,6 +214,11 @@ def periodic_errors(scope: str) -> str:
     return f"longshore:periodic-errors:{scope}"
 
 
+def archive_limits(queue: str) -> str:
+    """Hash with a lifetime: how many tasks a queue's archive keeps and for how long. Absent: as Asynq does."""
+    return f"longshore:{{{queue}}}:archive"
+
+
 def queue_limit(queue: str) -> str:
     """Hash: the state of the limit of a whole queue. Beside the queue, as those below: tasks are taken by it."""
     return f"longshore:{{{queue}}}:limit"

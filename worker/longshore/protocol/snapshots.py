@@ -66,6 +66,24 @@ class QueueSnapshot:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveLimits:
+    """How much of a queue's archive is kept."""
+
+    max_tasks: int  # the newest; at least 1
+    max_age: timedelta  # since they were archived; whole seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveTrim:
+    """What one step of trimming an archive did, and what is left to do."""
+
+    deleted: int
+    deleted_ever: int  # by these limits, Python workers' own trimming included
+    left: int  # tasks that are still beyond the limits
+    oldest_at: datetime | None  # when the oldest within the limits was archived; None: there is none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSnapshot:
     """A live worker server and what it runs."""
 

@@ -7,6 +7,7 @@
 -- KEYS[5] asynq:{<queue>}:processed          integer
 -- KEYS[6] asynq:{<queue>}:failed:<date>      integer
 -- KEYS[7] asynq:{<queue>}:failed             integer
+-- KEYS[8] longshore:{<queue>}:archive        hash, the limits of the archive, if it has any of its own
 -- ARGV[1] asynq:{<queue>}:t:                 prefix of the tasks' keys
 -- ARGV[2] end of the day's counters          Unix seconds
 -- ARGV[3] now                                Unix seconds
@@ -46,5 +47,5 @@ if failures == 0 then
 end
 count(KEYS[4], KEYS[5], failures, ARGV[2])
 count(KEYS[6], KEYS[7], failures, ARGV[2])
-trim_archive(KEYS[3], ARGV[1], ARGV[4], ARGV[5], ARGV[6])
+trim_archive(KEYS[3], ARGV[1], KEYS[8], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6])
 return refused

@@ -3,6 +3,7 @@
 -- KEYS[1] asynq:{<queue>}:<state> or :g:<group>   list or zset
 -- KEYS[2] asynq:{<queue>}:archived                zset
 -- KEYS[3] asynq:{<queue>}:groups                  set
+-- KEYS[4] longshore:{<queue>}:archive             hash, the limits of the archive, if it has any of its own
 -- ARGV[1] limit                                   1 to 1000
 -- ARGV[2] state                                   of those tasks
 -- ARGV[3] group                                   its name; "" when they are in none
@@ -34,5 +35,5 @@ end
 if ARGV[3] ~= "" and redis.call("EXISTS", KEYS[1]) == 0 then
   redis.call("SREM", KEYS[3], ARGV[3])
 end
-trim_archive(KEYS[2], ARGV[4], ARGV[6], ARGV[7], ARGV[8])
+trim_archive(KEYS[2], ARGV[4], KEYS[4], tonumber(ARGV[5]), ARGV[6], ARGV[7], ARGV[8])
 return {#ids, #archived / 2}

@@ -3,6 +3,7 @@
 -- KEYS[1] asynq:{<queue>}:t:<id>     hash, the task
 -- KEYS[2] asynq:{<queue>}:archived   zset
 -- KEYS[3] asynq:{<queue>}:groups     set
+-- KEYS[4] longshore:{<queue>}:archive  hash, the limits of the archive, if it has any of its own
 -- ARGV[1] id
 -- ARGV[2] asynq:{<queue>}:           prefix of the queue's keys
 -- ARGV[3] now                        Unix seconds
@@ -37,5 +38,5 @@ redis.call("ZADD", KEYS[2], ARGV[3], ARGV[1])
 redis.call("HSET", KEYS[1], "state", "archived")
 -- a task that is run again later waits from then on, not from before
 redis.call("HDEL", KEYS[1], "pending_since")
-trim_archive(KEYS[2], ARGV[2] .. "t:", ARGV[4], ARGV[5], ARGV[6])
+trim_archive(KEYS[2], ARGV[2] .. "t:", KEYS[4], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6])
 return 1

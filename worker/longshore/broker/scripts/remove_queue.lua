@@ -8,7 +8,7 @@
 -- KEYS[6]  asynq:{<queue>}:archived           zset
 -- KEYS[7]  asynq:{<queue>}:completed          zset
 -- KEYS[8]  asynq:{<queue>}:aggregation_sets   zset
--- KEYS[9…] asynq:{<queue>}:lease, :paused, every counter, and what tasks that wait for limits leave beside the queue
+-- KEYS[9…] asynq:{<queue>}:lease, :paused, every counter, and what lies beside the queue: limits and their lines
 -- ARGV[1]  asynq:{<queue>}:g:                 prefix of the groups' keys
 --
 -- Reply: 1 removed; 0 it has tasks, and nothing was written.
