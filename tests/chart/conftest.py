@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-from chart.rendered import CHART, REPOSITORY, Render, Rendered
+from chart.rendered import CHART, Render, Rendered
 from localcluster.access import Access
-
-PEER = REPOSITORY / "tests" / "interop" / "asynqmon"
+from localcluster.errors import MachineCannot
+from localcluster.fixtures import skipped_where_impossible
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,25 @@ def render(control_plane: Access) -> Render:
 def asynqmon_source() -> str:
     """Give the source of asynqmon's own program, in the release that the chart runs."""
     version = yaml.safe_load((CHART / "values.yaml").read_text())["asynqmon"]["image"]["tag"]
-    command = ["go", "list", "-m", "-json", f"github.com/hibiken/asynqmon@v{version}"]
-    environment = {**os.environ, "GOFLAGS": "-mod=mod"}
-    listed = subprocess.run(command, cwd=PEER, env=environment, capture_output=True, text=True, check=True, timeout=300)
-    return (Path(json.loads(listed.stdout)["Dir"]) / "cmd" / "asynqmon" / "main.go").read_text()
+    return (go_module(f"github.com/hibiken/asynqmon@v{version}") / "cmd" / "asynqmon" / "main.go").read_text()
+
+
+@pytest.fixture(scope="session")
+def prometheus_definitions() -> list[Path]:
+    """Give the definitions that the chart's objects for Prometheus need."""
+    module = go_module("github.com/prometheus-operator/prometheus-operator@v0.85.0")
+    folder = module / "example" / "prometheus-operator-crd"
+    return [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in ("servicemonitors", "prometheusrules")]
+
+
+def go_module(version: str) -> Path:
+    """Fetch a module, if it is not there yet; gives its folder. Skips the test where there is no Go."""
+    with skipped_where_impossible():
+        if shutil.which("go") is None:
+            raise MachineCannot(f"{version} is a module of Go, and there is no Go on the PATH")
+    with tempfile.TemporaryDirectory() as folder:  # no go.mod of anybody's has a say
+        done = subprocess.run(
+            ["go", "mod", "download", "-json", version], cwd=folder, capture_output=True, text=True, timeout=300
+        )
+    assert done.returncode == 0, done.stderr or done.stdout
+    return Path(json.loads(done.stdout)["Dir"])

@@ -5,7 +5,9 @@ Leaves out: what the operator then does with it; see tests/e2e.
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -52,6 +54,17 @@ MATRIX = {
         "podSecurityContext.runAsGroup=null",
         "securityContext.privileged=false",
     ),
+    "no metrics": ("metrics.enabled=false", "networkPolicy.enabled=true"),
+    "everything for Prometheus and Grafana": (
+        *("metrics.annotations.note=x", "metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.interval=30s"),
+        *("metrics.serviceMonitor.labels.release=prometheus", "metrics.prometheusRule.enabled=true"),
+        *("metrics.prometheusRule.labels.release=prometheus", "metrics.dashboard.enabled=true"),
+        *(
+            "metrics.dashboard.namespace=shop",
+            "metrics.dashboard.labels.team=x",
+            "metrics.dashboard.annotations.folder=y",
+        ),
+    ),
     "a network policy": ("networkPolicy.enabled=true",),
     "a narrow network policy": (
         *("networkPolicy.enabled=true", "networkPolicy.apiServerCIDRs={10.0.0.1/32}"),
@@ -81,19 +94,23 @@ MATRIX = {
 
 
 @pytest.fixture(scope="module")
-def namespaces(installed_definitions: Access) -> Access:
-    """Give a cluster that has the namespaces which the values name."""
+def namespaces(installed_definitions: Access, prometheus_definitions: list[Path]) -> Access:
+    """Give a cluster that has the namespaces which the values name, and the Prometheus operator's definitions."""
     manifests = ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES)
     installed_definitions.apply(yaml.safe_dump_all(manifests))
+    for path in prometheus_definitions:
+        installed_definitions.kubectl("apply", "--server-side", "--filename", path)
+        installed_definitions.kubectl("wait", "--for=condition=Established", "--timeout=60s", "--filename", path)
     return installed_definitions
 
 
+@pytest.mark.go
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 def test_the_api_server_accepts(namespaces: Access, render: Render, values: tuple[str, ...]) -> None:
     rendered = render(*values, namespace=NAMESPACE)
     said = namespaces.kubectl(
         *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "--filename=-"),
-        input=yaml.safe_dump_all(rendered.manifests),
+        input="\n---\n".join(json.dumps(manifest) for manifest in rendered.manifests),
     )
     assert said.count("serverside-applied (server dry run)") == len(rendered.manifests)
 
@@ -101,16 +118,18 @@ def test_the_api_server_accepts(namespaces: Access, render: Render, values: tupl
 def test_the_matrix_sets_every_value_that_there_is() -> None:
     words = [word for values in MATRIX.values() for word in values]
     values = yaml.safe_load((REPOSITORY / "helm/longshore/values.yaml").read_text())
-    values.pop("metrics", None)  # see test_metrics.py
     missing = [path for path in leaves(values) if not any(re.match(rf"{path}[=.\[]", word) for word in words)]
     assert missing == []
 
 
+FREE = ("resources", "podSecurityContext", "securityContext", "labels")
+
+
 def leaves(values: Manifest, above: str = "") -> list[str]:
-    """Give every path of a value; of a map of security or resources, and of one that is empty, that of the map."""
+    """Give every path of a value; of a map that people fill, that of the map."""
     found = []
     for name, value in values.items():
-        if isinstance(value, dict) and value and name not in ("resources", "podSecurityContext", "securityContext"):
+        if isinstance(value, dict) and value and name not in FREE:
             found += leaves(value, f"{above}{name}.")
         else:
             found.append(f"{above}{name}")
