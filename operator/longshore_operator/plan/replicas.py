@@ -7,7 +7,7 @@
     grow     : to the lowest demand within scaleUp.stabilization
     shrink   : to the highest demand within scaleDown.stabilization, never below the number of busy workers, and with
                a targetLatency never below what the present flow of tasks needs
-    to zero  : only when nothing has waited, run or been due for zeroAfter
+    to zero  : only when nothing has waited, run, ended or been due for zeroAfter
     desired  = the result, at most maxStep away, within maxReplicas and the greater of minReplicas and the minReplicas
                of every open schedule
 
@@ -27,7 +27,7 @@ from longshore_operator.api.durations import format_duration
 from longshore_operator.api.worker_pool import Autoscaling, FallbackBehavior, ScaleDown, ScaleUp, WorkerPoolSpec
 from longshore_operator.plan.load import Load
 from longshore_operator.plan.observed import PoolMemory
-from longshore_operator.plan.throughput import Throughput, measure
+from longshore_operator.plan.throughput import Throughput, measure, worked
 from longshore_operator.plan.windows import windows_at
 
 # Asynq's servers publish what they run every 5 seconds. A shrink waits so long for tasks that were taken since to show
@@ -134,7 +134,8 @@ def _decide(
 
     demand, formula = _demand(spec, load, memory.throughput)
     memory = _remember(memory, auto, demand, now)
-    memory = replace(memory, idle_since=(memory.idle_since or now) if load.idle else None)
+    idle = load.idle and not worked(memory.throughput, load.work)
+    memory = replace(memory, idle_since=(memory.idle_since or now) if idle else None)
     if demand >= current:
         memory = replace(memory, shrink_held_since=None)
         count, why, limit = _grow(auto, memory, current, demand, now)

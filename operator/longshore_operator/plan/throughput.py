@@ -71,6 +71,12 @@ def measure(known: Throughput | None, work: Work | None, subject: object, *, rat
     return _add_to_rate(known, ended, stretch.total_seconds(), work) if _at_full_load(last, work) else known
 
 
+def worked(known: Throughput | None, work: Work | None) -> bool:
+    """Whether the pool has ended a task since the last reading, be it one that no poll has seen waiting or running."""
+    last = None if known is None else known.last
+    return bool(last is not None and work is not None and _ended(last, work))
+
+
 def _ended(last: Work, work: Work) -> float | None:
     """The pool's part of the attempts that ended in between; None when counters began anew (midnight UTC)."""
     total = 0.0
