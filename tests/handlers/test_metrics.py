@@ -62,7 +62,7 @@ def test_a_burst_is_seen_and_what_is_deleted_is_gone(
     assert told(f"{OURS}broker_reachable", place, "default") == 1
     assert told(f"{OURS}broker_poll_duration_seconds_count", place, "default") > 0
     assert told(f"{OURS}decisions_total", "up", "MaxReplicas") == 1
-    assert told(f"{OURS}condition", "WorkerPool", place, "senders", "ScalingLimited") == 1
+    assert told(f"{OURS}condition", "Queue", place, "mail", "LatencyHigh") == 0
     assert told(f"{OURS}condition", "Broker", place, "default", "Reachable") == 1
     assert told(f"{OURS}objects", "WorkerPool") == 1
 

@@ -13,13 +13,7 @@ from prometheus_client.platform_collector import PlatformCollector
 
 from longshore_operator.cluster.client import ApiClient
 from longshore_operator.metrics.leading import Leading
-from longshore_operator.metrics.objects import (
-    asynq_families,
-    broker_families,
-    condition_families,
-    periodic_families,
-    pool_families,
-)
+from longshore_operator.metrics.objects import Seen, broker_families, object_families, see
 from longshore_operator.metrics.work import replica_families, work_families
 from longshore_operator.probes import listen
 
@@ -43,35 +37,25 @@ class Exposition:
         application.router.add_get("/metrics", self._answer)
         return await listen(application, host, port, flag="--metrics-address")
 
-    async def gather(self) -> list[Metric]:
-        """Every family as it is now."""
-        families: list[Metric] = []
-        leading = self.leading
-        steps: list[Callable[[], Iterable[Metric]]] = [
-            *(each.collect for each in self._of_any_process),
-            lambda: replica_families(self._client, leading=self._is_leading()),
-        ]
+    async def answer(self) -> bytes:
+        """The exposition as it is now."""
+        families = replica_families(self._client, leading=self._is_leading())
+        seen, leading = None, self.leading
         if leading is not None:
-            now = datetime.now(UTC)
-            steps += [
-                lambda: work_families(leading),
-                lambda: broker_families(leading, now),
-                lambda: asynq_families(leading),
-                lambda: pool_families(leading),
-                lambda: periodic_families(leading),
-                lambda: condition_families(leading),
-            ]
-        for step in steps:
-            families += step()
-            await asyncio.sleep(0)  # thousands of objects take a while, and decisions need not wait for all of it
-        return families
+            leading.memory.wanted()
+            families += work_families(leading) + broker_families(leading, datetime.now(UTC))
+            seen = see(leading)
+        return await asyncio.to_thread(self._write, families, seen)
+
+    def _write(self, families: list[Metric], seen: Seen | None) -> bytes:
+        """In a thread: thousands of objects take a good part of a second, and decisions need not wait for it."""
+        rest = [] if seen is None else object_families(seen)
+        ours = (metric for each in self._of_any_process for metric in each.collect())
+        return generate_latest(_Gathered([*ours, *families, *rest]))
 
     async def _answer(self, _request: web.Request) -> web.StreamResponse:
         async with self._one_at_a_time:
-            if self.leading is not None:
-                self.leading.memory.wanted()
-            families = await self.gather()
-            body = await asyncio.to_thread(generate_latest, _Gathered(families))
+            body = await self.answer()
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 

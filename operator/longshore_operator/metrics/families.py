@@ -80,7 +80,7 @@ DECISIONS = _counter(
 OBJECTS = _gauge("objects", "Objects that the operator knows.", "kind")
 CONDITION = _gauge(
     "condition",
-    "A condition of an object: 1 is True, 0 is False.",
+    "A condition that tells whether an object is well: 1 is True, 0 is False.",
     "kind",
     "namespace",
     "name",

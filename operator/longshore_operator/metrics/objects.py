@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from longshore.metrics.family import Family
 from longshore.metrics.queues import QueueReading, queue_families
+from longshore_operator.api.conditions import CONDITIONS
 from longshore_operator.cluster.resources import OWN_KINDS, PERIODIC_TASKS, QUEUES, WORKER_POOLS, Resource
 from longshore_operator.handlers.context import Context
 from longshore_operator.metrics import families as table
@@ -33,21 +36,50 @@ _OF_PERIODIC_TASKS = {
     "lastTick": table.TASK_LAST_TICK,
     "nextTick": table.TASK_NEXT_TICK,
 }
+# The others say how an object is, not whether it is well; they would be as many series again.
+_JUDGED = frozenset((each.kind, each.type) for each in CONDITIONS if each.good is not None)
 _CONDITION_VALUES = {"True": 1.0, "False": 0.0}
 
 
-def condition_families(leading: Leading) -> list[Metric]:
-    """How many objects there are, and their conditions."""
-    objects, conditions = table.OBJECTS.empty(), table.CONDITION.empty()
-    for resource in OWN_KINDS:
-        rows = list(_rows(leading.context, resource))
-        objects.add_metric([resource.kind], len(rows))
-        for namespace, name, status in rows:
-            for condition in status.get("conditions") or ():
-                value = _CONDITION_VALUES.get(condition["status"])
-                if value is not None:
-                    conditions.add_metric([resource.kind, namespace, name, condition["type"]], value)
-    return [objects, conditions]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What there is to tell of objects, taken in one turn of the event loop. Nothing in it changes afterwards."""
+
+    rows: Mapping[str, Sequence[Row]]  # by kind
+    bounds: Sequence[tuple[tuple[str, str], int, int]]  # minReplicas and maxReplicas of the pools that are scaled
+    objectives: Sequence[tuple[tuple[str, str, str], float]]  # maxLatency in seconds, by the labels of a queue
+    queues: Sequence[QueueReading]
+
+
+def see(leading: Leading) -> Seen:
+    """Look at all objects: some milliseconds for thousands. To be called in the event loop."""
+    view = leading.context.view
+    bounds, objectives = [], []
+    for namespace, name in view.places(WORKER_POOLS):
+        pool = view.worker_pool(namespace, name)
+        if pool is not None and (auto := pool.spec.autoscaling) is not None:
+            bounds.append(((namespace, name), auto.min_replicas, auto.max_replicas))
+    for namespace, name in view.places(QUEUES):
+        queue = view.queue(namespace, name)
+        if queue is not None and queue.spec.max_latency is not None:
+            labels = (namespace, queue.spec.broker_ref, queue.queue_name)
+            objectives.append((labels, queue.spec.max_latency.total_seconds()))
+    return Seen(
+        rows={resource.kind: list(_rows(leading.context, resource)) for resource in OWN_KINDS},
+        bounds=bounds,
+        objectives=objectives,
+        queues=list(_readings(leading)),
+    )
+
+
+def object_families(seen: Seen) -> list[Metric]:
+    """The families of all objects. Slow where there are thousands; any thread may do it."""
+    return [
+        *queue_families(seen.queues, labels=BROKER_LABELS),
+        *_condition_families(seen),
+        *_pool_families(seen),
+        *_status_families(seen.rows[PERIODIC_TASKS.kind], _OF_PERIODIC_TASKS),
+    ]
 
 
 def broker_families(leading: Leading, now: datetime) -> list[Metric]:
@@ -69,48 +101,43 @@ def broker_families(leading: Leading, now: datetime) -> list[Metric]:
     return [reachable, age, durations, failures, latency, servers]
 
 
-def asynq_families(leading: Leading) -> list[Metric]:
-    """The queues that objects name, as Asynq's exporter shows them. Those of a Redis that is away have no series."""
-    readings = []
+def _readings(leading: Leading) -> Iterator[QueueReading]:
+    """The queues that objects name. Those of a Redis that is away are not known."""
     for place, poller in leading.context.pollers:
         reading = poller.reading
         if reading.snapshot is None or reading.read_at is None or not reading.reachable:
             continue
         memory = leading.memory.of(place)
-        readings += [
-            QueueReading(snapshot=queue, read_at=reading.read_at, memory_bytes=memory.get(name), labels=place)
-            for name, queue in reading.snapshot.queues.items()
-        ]
-    return queue_families(readings, labels=BROKER_LABELS)
+        for name, queue in reading.snapshot.queues.items():
+            yield QueueReading(snapshot=queue, read_at=reading.read_at, memory_bytes=memory.get(name), labels=place)
 
 
-def pool_families(leading: Leading) -> list[Metric]:
-    """Pools, and the objectives of Queues."""
-    metrics = {field: family.empty() for field, family in _OF_POOLS.items()}
+def _condition_families(seen: Seen) -> list[Metric]:
+    objects, conditions = table.OBJECTS.empty(), table.CONDITION.empty()
+    for kind, rows in seen.rows.items():
+        objects.add_metric([kind], len(rows))
+        for namespace, name, status in rows:
+            for condition in status.get("conditions") or ():
+                value = _CONDITION_VALUES.get(condition["status"])
+                if value is not None and (kind, condition["type"]) in _JUDGED:
+                    conditions.add_metric([kind, namespace, name, condition["type"]], value)
+    return [objects, conditions]
+
+
+def _pool_families(seen: Seen) -> list[Metric]:
     low, high, objective = table.POOL_MIN.empty(), table.POOL_MAX.empty(), table.QUEUE_OBJECTIVE.empty()
-    view = leading.context.view
-    for namespace, name, status in _rows(leading.context, WORKER_POOLS):
-        for field, metric in metrics.items():
-            value = _number(status.get(field))
-            if value is not None:
-                metric.add_metric([namespace, name], value)
-        pool = view.worker_pool(namespace, name)
-        auto = None if pool is None else pool.spec.autoscaling
-        if auto is not None:
-            low.add_metric([namespace, name], auto.min_replicas)
-            high.add_metric([namespace, name], auto.max_replicas)
-    for namespace, name in view.places(QUEUES):
-        queue = view.queue(namespace, name)
-        if queue is not None and queue.spec.max_latency is not None:
-            labels = [namespace, queue.spec.broker_ref, queue.queue_name]
-            objective.add_metric(labels, queue.spec.max_latency.total_seconds())
-    return [*metrics.values(), low, high, objective]
+    for pool, minimum, maximum in seen.bounds:
+        low.add_metric(pool, minimum)
+        high.add_metric(pool, maximum)
+    for labels, seconds in seen.objectives:
+        objective.add_metric(labels, seconds)
+    return [*_status_families(seen.rows[WORKER_POOLS.kind], _OF_POOLS), low, high, objective]
 
 
-def periodic_families(leading: Leading) -> list[Metric]:
-    """Ticks."""
-    metrics = {field: family.empty() for field, family in _OF_PERIODIC_TASKS.items()}
-    for namespace, name, status in _rows(leading.context, PERIODIC_TASKS):
+def _status_families(rows: Sequence[Row], families: Mapping[str, Family]) -> list[Metric]:
+    """One family for each of some fields of the status."""
+    metrics = {field: family.empty() for field, family in families.items()}
+    for namespace, name, status in rows:
         for field, metric in metrics.items():
             value = _number(status.get(field))
             if value is not None:
