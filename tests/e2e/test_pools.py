@@ -84,13 +84,14 @@ class Yard:
 
         return asyncio.run(run())
 
-    def pods(self, name: str) -> dict[str, dict[str, Any]]:
-        """The pods of a pool that are not on their way out, by name."""
+    def pods(self, name: str, *, image: str | None = None) -> dict[str, dict[str, Any]]:
+        """The pods of a pool (of one image) that are not on their way out, by name."""
         return {
             each["metadata"]["name"]: each
             for each in self.namespace.list("Pod")
             if each["metadata"]["labels"].get("longshore.dev/pool") == name
             and "deletionTimestamp" not in each["metadata"]
+            and image in (None, each["spec"]["containers"][0]["image"])
         }
 
     def ready(self, name: str) -> set[str]:
@@ -189,10 +190,12 @@ def test_go_servers_are_scaled_evicted_and_replaced_without_interrupting_a_task(
 
     # Another image while tasks come and run.
     yard.namespace.patch("WorkerPool", "go", {"spec": {"image": "go-worker:2"}})
+    latest = eventually(lambda: yard.pods("go", image="go-worker:2").keys() & yard.ready("go"), bool, within_s=60)
     yard.enqueue("go", *[2] * 6)
     done = yard.all_done_at_once("go", 10)
-    hosts = [(task.result or b"").decode() for task in done]
-    assert {evicted, other} <= set(hosts)
+    hosts = {(task.result or b"").decode() for task in done}
+    assert {evicted, other} <= hosts
+    assert latest & hosts, "workers of the new image took tasks"
     eventually(lambda: yard.namespace.condition("WorkerPool", "go", "Progressing"), ("False", "Complete"), within_s=120)
     eventually(lambda: yard.namespace.replicas("go-worker"), 0)
 

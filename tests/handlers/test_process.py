@@ -191,6 +191,50 @@ def test_before_a_shrink_idle_pods_are_marked_to_go_first_and_busy_ones_stay(
     assert costs[pods[4]] > costs[pods[1]] > 0
 
 
+@pytest.mark.cluster
+def test_pods_that_have_ended_or_hang_at_their_end_neither_count_nor_are_marked(
+    namespace: Namespace, operator: OperatorProcess, redis_url: str
+) -> None:
+    """One was evicted by its node and stays as a record; another is being deleted and does not go. Both look busy."""
+
+    def active() -> set[str]:
+        return {
+            each["metadata"]["name"]
+            for each in namespace.list("Pod")
+            if "deletionTimestamp" not in each["metadata"] and each["status"]["phase"] != "Failed"
+        }
+
+    auto = {"maxReplicas": 6, "targetPerReplica": 1, "scaleDown": {"stabilization": "1s"}, "zeroAfter": "1s"}
+    namespace.apply(broker(redis_url))
+    namespace.apply(pool("crew", "mail", autoscaling=auto))
+    eventually(lambda: namespace.replicas("crew-worker"), 0)
+    asyncio.run(_enqueue(redis_url, 3))
+    ended, hanging, _ = sorted(eventually(active, lambda now: len(now) == 3))
+    namespace.patch("Pod", hanging, {"metadata": {"finalizers": ["example.com/hold"]}})
+    try:
+        namespace.patch("Pod", ended, {"status": {"phase": "Failed", "reason": "Evicted"}}, subresource="status")
+        namespace.delete("Pod", hanging)
+        fresh = eventually(active, lambda now: len(now) == 3 and not now & {ended, hanging})
+        busy = {max(fresh): 30, ended: 300, hanging: 300}
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete("asynq:{mail}:pending")
+            client.rpush("asynq:{mail}:active", "a", "b")  # the third has been put back and done elsewhere
+            while len(active()) != 2:
+                asyncio.run(_heartbeats(redis_url, sorted(busy), busy))
+            assert max(fresh) in active()
+    finally:
+        namespace.patch("Pod", hanging, {"metadata": {"finalizers": None}})
+    del busy[hanging]
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpop("asynq:{mail}:active")
+        while active() != {max(fresh)}:
+            asyncio.run(_heartbeats(redis_url, sorted(busy), busy))
+    status = eventually(lambda: (namespace.get("WorkerPool", "crew") or {})["status"], lambda now: now["replicas"] == 1)
+    assert (status["desiredReplicas"], status["busyReplicas"]) == (1, 1)
+    annotations = (namespace.get("Pod", ended) or {})["metadata"].get("annotations") or {}
+    assert "controller.kubernetes.io/pod-deletion-cost" not in annotations
+
+
 async def _enqueue(url: str, count: int) -> None:
     async with Client(url) as client:
         await client.enqueue_many([Task("t", {}, queue="mail") for _ in range(count)])

@@ -46,6 +46,10 @@ def test_kubectl_scale_sets_the_count_and_sees_the_pods(
         "get", "pods", "--output=name", "--selector", told["status"]["selector"], "--namespace", namespace.name
     )
     assert len(selected.split()) == 3
+    columns, row = namespace.access.kubectl("get", "workerpool", "crew", "--namespace", namespace.name).splitlines()
+    told_at_a_glance = ["READY", "REASON", "DESIRED", "READY-WORKERS", "BUSY", "BACKLOG", "DECISION", "AGE"]
+    assert columns.split() == ["NAME", *told_at_a_glance]
+    assert row.split()[:7] == ["crew", "False", "WorkersStarting", "3", "0", "0", "0"]
     scale(namespace, 0)
     eventually(lambda: namespace.replicas("crew-worker"), 0)
     eventually(lambda: namespace.condition("WorkerPool", "crew"), ("True", "ScaledToZero"))
