@@ -25,7 +25,7 @@ CONCURRENCY = 4
 
 @dataclass(kw_only=True)
 class Loop:
-    """A queue with constant arrivals, in steps of one second, each with one poll. Workers are at work after `startup`."""
+    """A queue with constant arrivals, in steps of a second, each with one poll. Workers are at work after `startup`."""
 
     arrivals: float  # tasks per second
     task: float  # seconds that one takes

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -184,8 +185,8 @@ def judge_rest(fields: Mapping[str, Any], found: int, polls: Sequence[Poll], las
         # Every worker ends one task a second: the flow and the speed are as steady as the load.
         run.poll(replace(steady, after=seconds, ended=int(seconds) * run.count))
         counts.append(run.count)
-    ups = [(one, other) for one, other in zip(counts, counts[1:], strict=False) if other > one]
-    downs = [(one, other) for one, other in zip(counts, counts[1:], strict=False) if other < one]
+    ups = [(one, other) for one, other in pairwise(counts) if other > one]
+    downs = [(one, other) for one, other in pairwise(counts) if other < one]
     assert not (ups and downs), counts
     assert len(set(counts[-5:])) == 1, counts
 

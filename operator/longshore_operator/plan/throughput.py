@@ -104,12 +104,16 @@ def _at_full_load(last: Work, work: Work) -> bool:
 
 
 def _add_to_rate(known: Throughput, ended: float, seconds: float, work: Work) -> Throughput:
+    def enough(tasks: float, replica_seconds: float) -> bool:
+        return tasks >= _ROUNDS_NEEDED * slots and replica_seconds >= _SECONDS_NEEDED * work.replicas
+
     slots = max(work.slots, work.replicas)
-    halves = min(seconds / _HALF_AFTER_S, ended / (_HALF_AFTER_ROUNDS * slots))
-    kept = 0.5**halves
-    tasks, replica_seconds = known.tasks * kept + ended, known.seconds * kept + seconds * work.replicas
-    enough = tasks >= _ROUNDS_NEEDED * slots and replica_seconds >= _SECONDS_NEEDED * work.replicas
-    rate = tasks / replica_seconds if enough else known.rate
+    tasks, replica_seconds = known.tasks, known.seconds
+    if enough(tasks, replica_seconds):
+        kept = 0.5 ** min(seconds / _HALF_AFTER_S, ended / (_HALF_AFTER_ROUNDS * slots))
+        tasks, replica_seconds = tasks * kept, replica_seconds * kept
+    tasks, replica_seconds = tasks + ended, replica_seconds + seconds * work.replicas
+    rate = tasks / replica_seconds if enough(tasks, replica_seconds) else known.rate
     return replace(known, tasks=tasks, seconds=replica_seconds, rate=rate)
 
 
