@@ -30,8 +30,13 @@ class MemoryUsage:
 
     def wanted(self) -> None:
         """Somebody asks: measure those again whose last time is a minute ago. Does not wait for the outcome."""
-        if self._round is None or self._round.done():
+        if self.idle:
             self._round = asyncio.create_task(self._measure(), name="memory usage")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being measured."""
+        return self._round is None or self._round.done()
 
     def of(self, place: Place) -> Mapping[str, int]:
         """Bytes by queue of one Broker, as last measured; without what could not be."""
