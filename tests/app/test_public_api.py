@@ -6,10 +6,13 @@ import longshore
 
 PUBLIC = {
     "App": "handlers are registered on it",
+    "ArchiveLimits": "how much of an archive is kept",
+    "ArchiveTrim": "what one step of trimming an archive did",
     "BrokerSnapshot": "what an inspector saw of a Redis at one time",
     "BrokerUnavailable": "Redis cannot be reached",
     "CallNext": "what a middleware goes on with",
     "CatchUp": "which missed ticks run",
+    "Overlap": "whether a tick runs beside an earlier one's task",
     "PeriodicTask": "a task that is enqueued again and again",
     "Scheduler": "runs periodic tasks, embedded",
     "Client": "enqueues",

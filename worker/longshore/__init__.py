@@ -49,6 +49,8 @@ from longshore.producer.middleware import EnqueueMiddleware, EnqueueNext
 from longshore.producer.results import TaskResult
 from longshore.protocol.periodic import CatchUp, Overlap
 from longshore.protocol.snapshots import (
+    ArchiveLimits,
+    ArchiveTrim,
     BrokerSnapshot,
     GroupSnapshot,
     QueueDay,
@@ -65,6 +67,8 @@ from longshore.task import NO_TIMEOUT, Task
 __all__ = [
     "NO_TIMEOUT",
     "App",
+    "ArchiveLimits",
+    "ArchiveTrim",
     "BrokerSnapshot",
     "BrokerUnavailable",
     "CallNext",

@@ -213,6 +213,7 @@ class Actions:
         }
         if inspector is None:
             return False
+        level = logging.INFO
         try:
             match action:
                 case SetPaused(queue=queue, paused=True):
@@ -220,7 +221,8 @@ class Actions:
                 case SetPaused(queue=queue):
                     await inspector.unpause(queue)
                 case LimitArchive():
-                    await self._limit_archive(owner["metadata"]["uid"], action, inspector)
+                    if not await self._limit_archive(owner["metadata"]["uid"], action, inspector):
+                        level = logging.DEBUG
                 case RetireQueue(queue=queue):
                     if await inspector.retire_queue(queue, delete_tasks=action.delete_tasks):
                         self.removed.add(owner["metadata"]["uid"])
@@ -230,15 +232,16 @@ class Actions:
             logger.warning("Redis could not be written", extra={**facts, "error": str(error)})
             return False
         self.done.add(type(action).__name__)
-        logger.info("Redis written", extra=facts)
+        logger.log(level, "Redis written", extra=facts)
         return True
 
-    async def _limit_archive(self, uid: str, action: LimitArchive, inspector: Inspector) -> None:
+    async def _limit_archive(self, uid: str, action: LimitArchive, inspector: Inspector) -> bool:
+        """Whether the limits changed or tasks were deleted; otherwise they were renewed, as they are all the time."""
         before, now = self.archives.get(uid), datetime.now(UTC)
         if action.limits is None:
             await inspector.unlimit_archive(action.queue)
             self.archives[uid] = ArchiveReading(at=now, limits=None)
-            return
+            return True
         deleted, until = 0, self._clock() + _TRIM_S
         while True:
             trim = await inspector.limit_archive(action.queue, action.limits)
@@ -254,6 +257,7 @@ class Actions:
             untold=deleted + (before.untold if before is not None else 0),
             told_at=before.told_at if before is not None else None,
         )
+        return deleted > 0 or before is None or before.limits != action.limits
 
     def told(self, uid: str, now: datetime) -> None:
         """The tasks that were trimmed of a Queue's archive have been told of."""
