@@ -66,7 +66,7 @@ def main() -> int:
         print(f"rights of the operator: {line}", file=sys.stderr)
     if not told:
         total = sum(count for call, count in found.items() if call.account in ACCOUNTS)
-        print(f"rights of the operator: all {len(set(granted()))} used, none missing, in {total} calls")
+        print(f"rights of the operator: every one was used, and none was missing, in {total} calls")
     return 1 if told else 0
 
 

@@ -222,10 +222,6 @@ def test_asynqmon_knows_the_variables_it_is_given(render: Render, asynqmon_sourc
         (("asynqmon.enabled=true",), "asynqmon.url: give the url of a Broker"),
         ((*ASYNQMON, "asynqmon.clusterAddresses={a:1}"), "asynqmon.url, asynqmon.clusterAddresses: give one of them"),
         (
-            ("asynqmon.enabled=true", "exampleBroker.enabled=true", "exampleBroker.url=redis-cluster://a:1"),
-            "asynqmon.url: asynqmon reads redis:// and rediss://",
-        ),
-        (
             ("exampleBroker.enabled=true", "watchNamespaces={shop}"),
             "exampleBroker.namespace: longshore-system is none of watchNamespaces",
         ),
