@@ -203,6 +203,44 @@ async def test_with_one_master_gone_and_none_to_replace_it_it_is_named() -> None
                 await inspector.ping()
 
 
+async def test_what_lies_on_other_masters_is_read_while_one_is_gone_or_silent() -> None:
+    with RedisCluster("--cluster-require-full-coverage", "no") as cluster:
+        async with Client(cluster.url) as client:
+            await asyncio.gather(*(client.enqueue("work", queue=queue) for queue in _QUEUES))
+        for gone in (cluster.owner(keys.pending("a")), cluster.owner(keys.SERVERS)):
+            cut = {queue for queue in _QUEUES if cluster.owner(keys.pending(queue)) is gone}
+            scope = next(name for name in map(str, range(99)) if cluster.owner(keys.periodic_entries(name)) is gone)
+            settings = RedisSettings(url=cluster.url, timeout=timedelta(seconds=1))
+            async with Inspector(settings) as inspector:
+                whole = await inspector.snapshot(_QUEUES, scope=scope)
+                assert (whole.problem, whole.servers_known, whole.schedule_known) == (None, True, True)
+                gone.freeze()
+                for _ in range(2):
+                    part = await inspector.snapshot(_QUEUES, scope=scope)
+                    assert {name: queue.unreachable for name, queue in part.queues.items()} == {
+                        queue: queue in cut for queue in _QUEUES
+                    }
+                    assert {name: queue.pending for name, queue in part.queues.items() if not queue.problem} == {
+                        queue: 1 for queue in _QUEUES if queue not in cut
+                    }
+                    assert f":{gone.port}" in str(part.problem)
+                    assert part.servers_known == (cluster.owner(keys.SERVERS) is not gone)
+                    assert not part.schedule_known
+                gone.thaw()
+                async with asyncio.timeout(20):
+                    while (await inspector.snapshot(_QUEUES, scope=scope)).problem is not None:
+                        await asyncio.sleep(0.05)
+        cluster.owner(keys.pending("a")).stop()
+        async with Inspector(settings) as inspector:
+            part = await inspector.snapshot(_QUEUES, scope=None)
+            assert part.queues["a"].unreachable
+            assert any(queue.pending for queue in part.queues.values())
+            for server in cluster.masters:
+                server.stop()
+            with pytest.raises(BrokerUnavailable):
+                await inspector.snapshot(_QUEUES, scope=None)
+
+
 async def test_a_cluster_has_no_databases() -> None:
     for part in ("/1", "?db=1"):
         with pytest.raises(ValueError, match="a cluster has no databases"):

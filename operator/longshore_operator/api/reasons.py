@@ -45,6 +45,12 @@ BROKER_UNREACHABLE = _reason(
     "Redis could not be read twice in a row, or not once since the operator started. Replica counts are held.",
     "See the Broker's Reachable condition for Redis' own reason.",
 )
+PARTLY_UNREACHABLE = _reason(
+    "PartlyUnreachable",
+    "Broker Reachable=False, Ready=False",
+    "A server of the cluster could not be read; the others were. Pools with a queue there do not shrink.",
+    "See the message for the server and its reason; the cluster should replace it by its replica.",
+)
 SECRET_NOT_FOUND = _reason(
     "SecretNotFound",
     "Broker, WorkerPool Ready=False",

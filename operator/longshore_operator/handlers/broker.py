@@ -34,7 +34,9 @@ async def visit_broker(context: Context, key: Key) -> timedelta | None:
     users = tuple(f"{user.kind}/{user.name}" for user in context.view.users(key.namespace, key.name))
     periodic_tasks = tuple(context.view.periodic_tasks_of(key.namespace, key.name))
     snapshot = current_snapshot(reading)
-    entries_of = snapshot and (snapshot.entries, frozenset(map(_version, periodic_tasks)))
+    entries_of = None
+    if snapshot is not None and snapshot.schedule_known:
+        entries_of = (snapshot.entries, frozenset(map(_version, periodic_tasks)))
 
     def plan_for(child: ChildDeployment | None, refused: str | None) -> Plan:
         observed = ObservedBroker(

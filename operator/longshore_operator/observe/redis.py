@@ -312,6 +312,8 @@ def _compare(before: BrokerReading, after: BrokerReading) -> News | None:
         return News(everything=True)
     if old is None or new is None or old is new:
         return None
+    if (old.problem, old.servers_known, old.schedule_known) != (new.problem, new.servers_known, new.schedule_known):
+        return News(everything=True)
     queues, ticks = _changed(old.queues, new.queues), _changed(old.ticks, new.ticks)
     hosts = frozenset() if old.servers is new.servers else _changed(_by_host(old), _by_host(new))
     scheduler = old.scheduler != new.scheduler or old.entries != new.entries

@@ -33,7 +33,7 @@ def plan_broker(broker: Broker, observed: ObservedBroker, now: datetime, setting
     """What to do for a Broker."""
     actions: list[Action] = []
     snapshot = current_snapshot(observed.reading)
-    if snapshot is not None and not observed.entries_settled:
+    if snapshot is not None and snapshot.schedule_known and not observed.entries_settled:
         write = reconcile_entries(broker.scope, observed.periodic_tasks, snapshot.entries, now)
         if write is not None:
             actions.append(write)
@@ -134,6 +134,10 @@ def _reachable(observed: ObservedBroker) -> Condition:
             reason=reasons.BROKER_UNREACHABLE,
             message=f"Redis cannot be read: {reading.error}",
         )
+    snapshot = current_snapshot(reading)
+    if snapshot is not None and snapshot.problem is not None:
+        message = f"A part of Redis cannot be read; the rest goes on: {snapshot.problem}"
+        return Condition(type=REACHABLE, status=False, reason=reasons.PARTLY_UNREACHABLE, message=message)
     return Condition(type=REACHABLE, status=True, reason=reasons.REDIS_ANSWERS, message="Redis answers.")
 
 
@@ -150,7 +154,7 @@ def _scheduler_ready(broker: Broker, observed: ObservedBroker, snapshot: BrokerS
             type=SCHEDULER_READY, status=False, reason=reasons.INVALID_TEMPLATE, message=observed.apply_error
         )
     last = observed.reading.snapshot if snapshot is None else snapshot
-    if last is None or unreachable(observed.reading):
+    if last is None or unreachable(observed.reading) or not last.schedule_known:
         return Condition(
             type=SCHEDULER_READY,
             status=None,
@@ -184,10 +188,10 @@ def _fields(broker: Broker, observed: ObservedBroker, snapshot: BrokerSnapshot |
         return {**kept, **fixed}
     return {
         **fixed,
-        "redisVersion": snapshot.redis_version,
+        "redisVersion": snapshot.redis_version or broker.status.get("redisVersion"),
         "latencyMs": round(snapshot.latency.total_seconds() * 1000),
         "queues": len(snapshot.queues),
-        "servers": len(snapshot.servers),
+        "servers": len(snapshot.servers) if snapshot.servers_known else broker.status.get("servers"),
     }
 
 

@@ -47,12 +47,17 @@ class Load:
     busy: frozenset[str] = frozenset()  # hosts of workers that run at least one task and are meant to stay
     unreadable: tuple[str, ...] = ()  # its queues whose depth is unknown
     problem: str | None = None  # why, of the first of them
+    cut_off: bool = False  # because the server that has it, one of a cluster, is away
+    heartbeats_known: bool = True  # False: others may be busy, on servers of which nothing could be read
     work: Work | None = None  # what tells the speed of its workers; None: the time of the reading is not known
 
     @property
     def idle(self) -> bool:
         """Nothing waits, runs or is due, for certain."""
-        return not (self.waiting or self.running or self.unseen or self.grouped or self.unreadable)
+        return (
+            not (self.waiting or self.running or self.unseen or self.grouped or self.unreadable)
+            and self.heartbeats_known
+        )
 
 
 def pool_load(
@@ -80,12 +85,13 @@ def pool_load(
     waiting = running = Fraction()
     unseen = grouped = 0
     unreadable = []
-    problem = None
+    problem, cut_off = None, False
     for queue in pool.spec.queues:
         depth = snapshot.queues.get(queue.name)
         if depth is None or depth.problem is not None:
             unreadable.append(queue.name)
-            problem = problem or (depth.problem if depth else None)
+            if problem is None and depth is not None:
+                problem, cut_off = depth.problem, depth.unreachable
             running += seen_here[queue.name]
             continue
         total = queue.weight + sum(
@@ -109,7 +115,11 @@ def pool_load(
         busy=frozenset(server.info.host for server in ours if server.workers and server.info.host in staying),
         unreadable=tuple(unreadable),
         problem=problem,
-        work=None if read_at is None else _work(pool, snapshot, ours, staying, everywhere, read_at, settled=settled),
+        cut_off=cut_off,
+        heartbeats_known=snapshot.servers_known,
+        work=_work(pool, snapshot, ours, staying, everywhere, read_at, settled=settled)
+        if read_at is not None and snapshot.problem is None
+        else None,
     )
 
 

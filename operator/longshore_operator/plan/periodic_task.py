@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,11 @@ def plan_periodic_task(task: PeriodicTask, observed: ObservedPeriodicTask, now: 
         unknown = Condition(type=SCHEDULER_READY, status=None, reason=problem.reason, message=problem.message)
         return _plan(_report(task, [_judged(task) or problem, unknown, _suspended(task)], _kept(task), now))
     snapshot = current_snapshot(observed.reading)
+    if snapshot is not None and not snapshot.schedule_known:
+        message = f"The server of Broker {broker.name} that has the entries cannot be read: {snapshot.problem}"
+        lost = Condition(type=READY, status=False, reason=reasons.BROKER_UNREACHABLE, message=message)
+        unknown = replace(lost, type=SCHEDULER_READY, status=None)
+        return _plan(_report(task, [_judged(task) or lost, unknown, _suspended(task)], _kept(task), now))
     if snapshot is None:
         return Plan()  # one failed poll: nothing new is known, and nothing to be said yet
     return _plan(

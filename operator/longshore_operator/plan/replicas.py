@@ -224,6 +224,8 @@ def _shrink(
             count, why = 1, f"to zero after {format_duration(auto.zero_after)} without a task"
     if load.unreadable:
         count, why = current, f"kept while queue {load.unreadable[0]} cannot be read"
+    elif not load.heartbeats_known:
+        count, why = current, "kept while some workers' heartbeats cannot be read"
     if count >= current:
         return replace(memory, shrink_held_since=None), current, why, None
 

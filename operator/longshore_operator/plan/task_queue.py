@@ -55,6 +55,9 @@ def _plan_readable(queue: Queue, observed: ObservedQueue, now: datetime) -> Plan
     if depth is None:
         # Nothing new is known: a failed poll, or one that did not ask for this queue yet. The last numbers stay.
         return Plan() if problem is None else _not_ready(queue, problem, now, keep_numbers=True)
+    if depth.unreachable:
+        message = f"The server of Broker {observed.broker.name} that has the queue cannot be read: {depth.problem}"
+        return _not_ready(queue, _ready(False, reasons.BROKER_UNREACHABLE, message), now, keep_numbers=True)
     if depth.problem is not None:
         return _not_ready(queue, _ready(False, reasons.WRONG_TYPE, depth.problem), now, depth=depth)
     if queue.deleting:

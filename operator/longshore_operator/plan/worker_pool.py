@@ -253,7 +253,7 @@ def _scaling_active(pool: WorkerPool, broker: Broker, observed: ObservedPool, lo
         return Condition(
             type=SCALING_ACTIVE,
             status=False,
-            reason=reasons.WRONG_TYPE,
+            reason=reasons.BROKER_UNREACHABLE if load.cut_off else reasons.WRONG_TYPE,
             message=f"Queue {load.unreadable[0]} cannot be read, so the pool does not shrink: {load.problem}",
         )
     return Condition(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -64,10 +64,22 @@ class ClusterConnection(RedisConnection):
             self._relook.doubt()
             raise
 
+    async def run_where_reached(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._try(_Call([guarded(command) for command in commands], partly=True))
+        for index, reply in enumerate(replies):
+            if isinstance(reply, exceptions.RedisError):
+                try:
+                    replies[index] = error = await self._explain(commands[index], reply)
+                except BrokerUnavailable as unexplained:
+                    replies[index] = error = unexplained
+                if isinstance(error, BrokerUnavailable) and error.refused:
+                    raise error  # no server has gone: the user lacks a right, here as elsewhere
+        return replies
+
     async def try_run(self, commands: Sequence[Command]) -> list[Any]:
-        if not commands:
-            return []
-        call = _Call([guarded(command) for command in commands])
+        return await self._try(_Call([guarded(command) for command in commands])) if commands else []
+
+    async def _try(self, call: _Call) -> list[Any]:
         try:
             async with asyncio.timeout(self._seconds):
                 await self._carry_out(call)
@@ -77,7 +89,10 @@ class ClusterConnection(RedisConnection):
                 await node.forget_idle()
             where = ",".join(sorted(node.address for node in call.waiting_for)) or self.address
             problem = f"Redis at {where} does not answer within {self._seconds:g} s"
-            raise BrokerUnavailable(call.refusal or problem) from error
+            unavailable = BrokerUnavailable(call.refusal or problem)
+            if not call.partly:
+                raise unavailable from error
+            call.give_up(unavailable)
         return call.replies
 
     async def block(self, command: Command, *, wait: timedelta) -> Any:
@@ -133,7 +148,7 @@ class ClusterConnection(RedisConnection):
         left: dict[int, RedisNode | None] = dict.fromkeys(range(len(call.commands)))
         for number in itertools.count():
             await self._settled()
-            portions = self._portions(call, left)
+            portions = self._portions(call, left, unreached)
             call.waiting_for = set(portions)
             results = await _gathered([self._send(node, some, call) for node, some in portions.items()])
             call.waiting_for = set()
@@ -148,27 +163,38 @@ class ClusterConnection(RedisConnection):
                 elif isinstance(result, BrokerUnavailable):
                     self._relook.doubt()
                     failure = failure or result
+                    for index, _ in some:
+                        call.settle(index, result)
                 else:
                     for (index, _), reply in zip(some, result, strict=True):
-                        call.replies[index] = reply
+                        call.settle(index, reply)
                         if isinstance(reply, exceptions.RedisError) and self._is_elsewhere(reply, node):
                             call.refusal = f"Redis at {node.address}: {redirection(reply)}"
                             left[index] = self._asked(reply)
+                            call.unsettled.add(index)
                             patient = patient or isinstance(reply, exceptions.TryAgainError)
-            if failure is not None:
+            if failure is not None and not call.partly:
                 raise failure
             if not left:
                 return
             if patient:
                 await asyncio.sleep(_pause_s(number))
 
-    def _portions(self, call: _Call, left: Mapping[int, RedisNode | None]) -> dict[RedisNode, list[tuple[int, bool]]]:
+    def _portions(
+        self, call: _Call, left: Mapping[int, RedisNode | None], unreached: Collection[RedisNode]
+    ) -> dict[RedisNode, list[tuple[int, bool]]]:
         """For each node the commands it gets, by number, and whether it is asked beyond its slots."""
         portions: dict[RedisNode, list[tuple[int, bool]]] = {}
         for index in sorted(left):
             asked = left[index]
             slot = slot_of(call.commands[index])
-            node = asked or (next(iter(self._masters.values())) if slot is None else self._owner_of(slot))
+            try:
+                node = asked or (self._any_but(unreached) if slot is None else self._owner_of(slot))
+            except NotReached as error:
+                if not call.partly:
+                    raise
+                call.settle(index, error)
+                continue
             portions.setdefault(node, []).append((index, asked is not None))
         return portions
 
@@ -183,10 +209,11 @@ class ClusterConnection(RedisConnection):
         except BrokerUnavailable as error:
             return error
         results = []
-        for _, beyond in some:
+        for index, beyond in some:
             if beyond:
                 next(replies)
             results.append(next(replies))
+            call.heard[index] = results[-1]
         return results
 
     # -- what nodes say about slots ------------------------------------------------------------------------------------
@@ -221,6 +248,11 @@ class ClusterConnection(RedisConnection):
             self._relook.doubt()
             raise NotReached(f"Redis at {self.address}: no node of the cluster has slot {slot}")
         return owner
+
+    def _any_but(self, unreached: Collection[RedisNode]) -> RedisNode:
+        """For a command without a key, which any node answers."""
+        nodes = [*self._masters.values()]
+        return next((node for node in nodes if node not in unreached), nodes[0])
 
     def _node(self, endpoint: Endpoint) -> RedisNode:
         if endpoint not in self._masters:
@@ -274,12 +306,28 @@ class _Call:
     """Commands on their way."""
 
     commands: Sequence[Command]
+    partly: bool = False  # a node that is lost fails its own commands alone
     replies: list[Any] = field(init=False)
+    unsettled: set[int] = field(init=False)  # the numbers of those whose reply is not the last word
+    heard: dict[int, Any] = field(default_factory=dict)  # what came, while other nodes are still waited for
     waiting_for: set[RedisNode] = field(default_factory=set)
     refusal: str = ""  # why some were not carried out yet
 
     def __post_init__(self) -> None:
         self.replies = [None] * len(self.commands)
+        self.unsettled = {*range(len(self.commands))}
+
+    def settle(self, index: int, reply: Any) -> None:
+        """The reply of a command, until it is sent again."""
+        self.replies[index] = reply
+        self.unsettled.discard(index)
+
+    def give_up(self, problem: BrokerUnavailable) -> None:
+        """The time is over: what came from some nodes counts, and the rest has failed."""
+        for index in [*self.unsettled]:
+            heard = self.heard.get(index, problem)
+            elsewhere = isinstance(heard, (exceptions.AskError, exceptions.TryAgainError))  # MovedError is an AskError
+            self.settle(index, problem if elsewhere else heard)
 
 
 async def _gathered(sends: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:

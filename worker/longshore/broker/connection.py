@@ -78,6 +78,14 @@ class RedisConnection(ABC):
                 replies[index] = error
         return replies
 
+    async def run_where_reached(self, commands: Sequence[Command]) -> list[Any]:
+        """Like run_each, but of several servers one that is lost takes only its own commands along.
+
+        The reply of those is the BrokerUnavailable. A single server answers all or raises. For reading only: commands
+        that fail leave others carried out.
+        """
+        return await self.run_each(commands)
+
     @abstractmethod
     async def try_run(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one round trip; their replies, which may be redis.exceptions.ResponseError values."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from longshore.broker.connection import Command
 from longshore.broker.scripts import QUEUE_SNAPSHOT, QUEUE_SNAPSHOTS
-from longshore.errors import WrongType
+from longshore.errors import BrokerUnavailable, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.snapshots import NO_LOOKAHEAD, QueueSnapshot
 
@@ -24,9 +24,9 @@ def queue_command(queue: str, now: datetime, lookaheads: Sequence[timedelta] = (
 
 
 def queue_snapshot(queue: str, reply: Any, lookaheads: Sequence[timedelta] = ()) -> QueueSnapshot:
-    """The depth in a reply to :func:`queue_command`, or the problem when it is a WrongType."""
-    if isinstance(reply, WrongType):
-        return QueueSnapshot(name=queue, problem=str(reply))
+    """The depth in a reply to :func:`queue_command`, or the problem when it is an error of ours."""
+    if isinstance(reply, WrongType | BrokerUnavailable):
+        return QueueSnapshot(name=queue, problem=str(reply), unreachable=isinstance(reply, BrokerUnavailable))
     counts, (due, paused, since), counters, due_by = reply[:7], reply[7:10], reply[10:14], reply[14:]
     pending, active, scheduled, retry, archived, completed, aggregating = counts
     processed_today, failed_today, processed_total, failed_total = map(integer, counters)

@@ -8,7 +8,7 @@ from typing import Any
 
 from longshore.broker.connection import Command, RedisConnection
 from longshore.broker.reading import text
-from longshore.errors import InvalidData, WrongType
+from longshore.errors import BrokerUnavailable, InvalidData, WrongType
 from longshore.protocol import codec, keys
 from longshore.protocol.messages import ServerInfo, WorkerInfo
 from longshore.protocol.snapshots import ReadServer, ServerSnapshot
@@ -39,11 +39,14 @@ def servers_commands(names: Iterable[str]) -> list[Command]:
 def servers_read(
     names: Sequence[str], replies: Sequence[Any], known: Mapping[str, ReadServer], *, keep_payloads: bool
 ) -> dict[str, ReadServer]:
-    """What the replies say, by the server's key; of ``known`` what has not changed."""
+    """What the replies say, by the server's key; of ``known`` what has not changed, and what could not be read."""
     found: dict[str, ReadServer] = {}
     for name, data, running in zip(names, replies[::2], replies[1::2], strict=True):
         before = known.get(name)
-        if before is not None and (before.data, before.running) == (data, running):
+        if isinstance(data, BrokerUnavailable) or isinstance(running, BrokerUnavailable):
+            if before is not None:
+                found[name] = before
+        elif before is not None and (before.data, before.running) == (data, running):
             found[name] = before
         else:
             found[name] = ReadServer(data, running, _server_snapshot(data, running, keep_payloads))

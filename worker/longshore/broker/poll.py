@@ -98,15 +98,20 @@ class _Poll:
             self._record_commands(record_portions, together),
         ]
         started = time.perf_counter()
-        replies = await self._connection.run_each([command for part in parts for command in part])
+        replies = await self._connection.run_where_reached([command for part in parts for command in part])
         latency = timedelta(seconds=time.perf_counter() - started)
+        lost = _lost(replies)
+        if lost and len(lost) >= len(replies) - 1:
+            raise lost[0]  # at most INFO was answered, which a server does that may say nothing of its keys
         general, depths, scheduler, records = _split(replies, [len(part) for part in parts])
 
         info, server_keys, *server_replies = general
         lease, stored = scheduler or (None, [b""])
         _raise_wrong_type(info, server_keys, lease, stored, *(() if not together else (*depths, *records)))
-        facts = _facts(info)
-        servers = await self._servers(server_keys, old_servers, server_replies)
+        facts = {} if isinstance(info, BrokerUnavailable) else _facts(info)
+        servers, servers_lost = await self._servers(server_keys, old_servers, server_replies)
+        schedule_known = not _lost((lease, stored))
+        known_entries = NO_ENTRIES if self._known is None else self._known.entries
         known_servers = () if self._known is None else self._known.servers
         same_servers = len(servers) == len(old_servers) and all(
             server is self._memory.servers.get(name) for name, server in servers.items()
@@ -116,8 +121,8 @@ class _Poll:
             latency=latency,
             queues=self._queues(portions, depths) if together else self._queues_apart(depths),
             servers=known_servers if same_servers else in_order(servers.values()),
-            scheduler=_lease(lease),
-            entries=stored_entries(stored, NO_ENTRIES if self._known is None else self._known.entries),
+            scheduler=_lease(lease) if schedule_known else None,
+            entries=stored_entries(stored, known_entries) if schedule_known else known_entries,
             ticks=self._ticks(record_portions, records) if together else ticks_read(self._entries, records),
             memory=PollMemory(
                 together=facts.get("redis_mode") == "standalone",
@@ -125,6 +130,9 @@ class _Poll:
                 digests=self._digests,
                 servers=servers,
             ),
+            problem=next((str(each) for each in (*lost, *servers_lost)), None),
+            servers_known=not servers_lost,
+            schedule_known=schedule_known,
         )
 
     # -- what is asked -------------------------------------------------------------------------------------------------
@@ -187,16 +195,25 @@ class _Poll:
         return before if same and len(found) == len(before) else found
 
     async def _servers(
-        self, server_keys: Sequence[bytes], asked: Sequence[str], replies: Sequence[Any]
-    ) -> dict[str, ReadServer]:
-        names = [text(key) for key in server_keys]
-        known = self._memory.servers
+        self, server_keys: Sequence[bytes] | BrokerUnavailable, asked: Sequence[str], replies: Sequence[Any]
+    ) -> tuple[dict[str, ReadServer], list[BrokerUnavailable]]:
+        """The live servers by their keys, and why others, or what these run now, could not be read."""
+        known, lost = self._memory.servers, _lost(replies)
         found = servers_read(asked, replies, known, keep_payloads=False)
+        if isinstance(server_keys, BrokerUnavailable):
+            return found, [server_keys, *lost]  # of those that were live, the best that is known
+        names = [text(key) for key in server_keys]
         new = [name for name in names if name not in known]
         if new:
-            more = await self._connection.run_each(servers_commands(new))
+            more = await self._connection.run_where_reached(servers_commands(new))
+            lost += _lost(more)
             found |= servers_read(new, more, {}, keep_payloads=False)
-        return {name: found[name] for name in names}
+        return {name: found[name] for name in names if name in found}, lost
+
+
+def _lost(replies: Sequence[Any]) -> list[BrokerUnavailable]:
+    """What was not read because the server that has it, one of a cluster, is away."""
+    return [reply for reply in replies if isinstance(reply, BrokerUnavailable)]
 
 
 def _portions(items: Sequence[T]) -> list[tuple[T, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from longshore.broker.connection import Command
 from longshore.broker.scripts import TICK_RECORDS
-from longshore.errors import InvalidData, WrongType
+from longshore.errors import BrokerUnavailable, InvalidData, WrongType
 from longshore.protocol import keys
 from longshore.protocol.periodic import TickRecord, decode_tick_record, entry_id
 
@@ -29,7 +29,7 @@ def ticks_read(entries: Sequence[Entry], records: Sequence[Any]) -> dict[str, Ti
     """The records by the PeriodicTask's name, as far as they are there and can be read."""
     ticks: dict[str, TickRecord] = {}
     for (name, _), record in zip(entries, records, strict=True):
-        if isinstance(record, WrongType) or not record:
+        if isinstance(record, WrongType | BrokerUnavailable) or not record:
             continue
         fields: Mapping[bytes, bytes] = dict(zip(record[::2], record[1::2], strict=True))
         try:

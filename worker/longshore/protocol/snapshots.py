@@ -39,7 +39,10 @@ class QueueSnapshot:
     failed_today: int = 0  # failed attempts since midnight UTC
     processed_total: int = 0  # attempts ever, failed ones included
     failed_total: int = 0  # failed attempts ever
-    problem: str | None = None  # why the queue cannot be read (a key of another type); every count is 0 then
+    problem: str | None = None  # why the queue cannot be read; every count is 0 then, and says nothing
+    unreachable: bool = (
+        False  # the problem is that its server, one of a cluster, is not reached; else a key of another type
+    )
 
     @property
     def paused(self) -> bool:
@@ -152,6 +155,10 @@ class BrokerSnapshot:
     entries: EntriesSnapshot = NO_ENTRIES  # by the PeriodicTask's name
     ticks: Mapping[str, TickRecord] = field(default_factory=dict)  # PeriodicTask name to its record, if there is one
     memory: PollMemory = field(default=NOTHING_READ, repr=False, compare=False)  # for the next poll
+    # Why a part could not be read: a server of a cluster is away. None: all was read. Redis as a whole fails the poll.
+    problem: str | None = None
+    servers_known: bool = True  # False: there may be other servers, and others that are busy
+    schedule_known: bool = True  # False: `scheduler` could not be read, and `entries` are those known before
 
 
 @quick_init
