@@ -22,8 +22,10 @@ from longshore.broker.relook import Relook
 from longshore.broker.slots import SLOTS, slot_of, slot_of_key
 from longshore.errors import BrokerUnavailable
 
-# How long one node may take to tell where the slots are, before the next is asked.
+# How long one node may take to tell where the slots are, before the next is asked. Of a call's time it is a third at
+# most: the second one must have its turn, and then the call itself.
 _MOST_FOR_AN_ANSWER = timedelta(seconds=1)
+_PART_FOR_AN_ANSWER = 3
 
 # A slot that moves, or about which the nodes do not agree, is asked for again after so many seconds, doubling from the
 # first.
@@ -49,6 +51,7 @@ class ClusterConnection(RedisConnection):
         self._seconds = timeout.total_seconds()
         self._masters: dict[Endpoint, RedisNode] = {}
         self._owners: list[RedisNode | None] = [None] * SLOTS
+        self._silent: set[str] = set()  # addresses of nodes that did not answer since the last look
         self._relook = Relook(self._look)
         self._closed = False
 
@@ -86,6 +89,7 @@ class ClusterConnection(RedisConnection):
         except TimeoutError as error:
             self._relook.doubt()
             for node in call.waiting_for:
+                self._silent.add(node.address)
                 await node.forget_idle()
             where = ",".join(sorted(node.address for node in call.waiting_for)) or self.address
             problem = f"Redis at {where} does not answer within {self._seconds:g} s"
@@ -162,6 +166,7 @@ class ClusterConnection(RedisConnection):
                     left |= dict.fromkeys(index for index, _ in some)
                 elif isinstance(result, BrokerUnavailable):
                     self._relook.doubt()
+                    self._silent.add(node.address)
                     failure = failure or result
                     for index, _ in some:
                         call.settle(index, result)
@@ -276,17 +281,24 @@ class ClusterConnection(RedisConnection):
         problems: list[str] = []
         endpoints = [*dict.fromkeys([*self._masters, *self._target.endpoints])]
         random.shuffle(endpoints)  # a thousand processes must not all ask the same one
+        # Those that were just waited for in vain last: the caller's time runs meanwhile.
+        endpoints.sort(key=lambda endpoint: address_of(endpoint) in self._silent)
         for endpoint in endpoints:
             try:
-                return await self._ask(endpoint)
+                ranges = await self._ask(endpoint)
+                self._silent.clear()
+                return ranges
             except BrokerUnavailable as error:
+                self._silent.add(address_of(endpoint))
                 problems.append(str(error))
         raise BrokerUnavailable(f"no node of the cluster tells its slots: {'; '.join(problems)}")
 
     async def _ask(self, endpoint: Endpoint) -> list[tuple[int, int, Endpoint]]:
         # On a connection of its own: it must not wait for its turn behind calls to a node that has stopped answering.
         node = RedisNode(
-            self._target.factory(endpoint), address_of(endpoint), timeout=min(self._timeout, _MOST_FOR_AN_ANSWER)
+            self._target.factory(endpoint),
+            address_of(endpoint),
+            timeout=min(self._timeout / _PART_FOR_AN_ANSWER, _MOST_FOR_AN_ANSWER),
         )
         try:
             [ranges] = await node.run([("CLUSTER", "SLOTS")])
