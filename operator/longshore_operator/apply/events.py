@@ -28,7 +28,7 @@ _SAME_WITHIN_S = 600.0
 _BURST = 25  # Events of one object at once …
 _A_SECOND = 1 / 10  # … and then one in ten seconds
 _REMEMBERED = 5_000  # Events, and objects
-_WAITING_AT_MOST = 2_000
+_WAITING_AT_MOST = 20_000  # a start with thousands of objects has two or three for each
 _ATTEMPTS = 4
 _MESSAGE_AT_MOST = 1024  # the API server refuses longer ones
 

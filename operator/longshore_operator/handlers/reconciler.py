@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 
 Visit = Callable[[Key], Awaitable[timedelta | None]]  # how long until the next visit at the latest; None: when told
 
-WORKERS = 8
+# A visit mostly waits for the API server; the client sees to it that not too many requests do so at once.
+WORKERS = 32
 VISIT_AT_MOST_S = 60.0
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MOST_S = 60.0

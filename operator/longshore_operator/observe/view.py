@@ -16,6 +16,7 @@ from longshore_operator.api.resource import Resource as Model
 from longshore_operator.api.worker_pool import WorkerPool
 from longshore_operator.cluster.resources import (
     BROKERS,
+    CHILDREN,
     DEPLOYMENTS,
     PERIODIC_TASKS,
     PODS,
@@ -69,7 +70,7 @@ class View:
         self._manifests: dict[str, dict[Place, Manifest]] = defaultdict(dict)
         self._models: dict[Key, Model] = {}
         self._unreadable: dict[Key, InvalidResource] = {}
-        self._by_broker: dict[Place, set[Key]] = defaultdict(set)
+        self._by_broker: dict[Place, _Users] = {}
         # By Broker and queue name: a visit must not look through all objects of a Broker, of which there are thousands.
         self._by_queue: dict[tuple[Place, str], set[Key]] = defaultdict(set)
         self._pods_of_pool: dict[Place, set[Place]] = defaultdict(set)
@@ -83,11 +84,17 @@ class View:
         known = self._manifests[resource.kind].get(place)
         if known is not None and not _newer(manifest, known):
             return Change.NOTHING
-        if known is not None:
-            self._unlink(resource, place, known)
+        manifest = _slim(resource, manifest)
+        change = Change.OBJECT if known is None else _change(known, manifest)
         self._manifests[resource.kind][place] = manifest
-        self._link(resource, place, manifest)
-        return Change.OBJECT if known is None else _change(known, manifest)
+        if known is None:
+            self._link(resource, place, manifest)
+        elif change is Change.OBJECT:
+            self._unlink(resource, place, known)
+            self._link(resource, place, manifest)
+        else:
+            self._set_status(resource, place, manifest)
+        return change
 
     def remove(self, resource: Resource, namespace: str, name: str, *, uid: str | None = None) -> bool:
         """Forget an object (of that uid, when one is given). Whether it was known."""
@@ -110,7 +117,7 @@ class View:
             return
         broker = broker_ref(resource, manifest)
         if broker is not None:
-            self._by_broker[place[0], broker].add(key)
+            self._by_broker.setdefault((place[0], broker), _Users()).add(key)
         try:
             model = model_type.parse(manifest)
         except InvalidResource as error:
@@ -121,6 +128,13 @@ class View:
         self._models[key] = model
         for place_of_queue in _queues(model):
             self._by_queue[place_of_queue].add(key)
+
+    def _set_status(self, resource: Resource, place: Place, manifest: Manifest) -> None:
+        """For an object of which nothing else has changed: most of what is heard are our own writes of status."""
+        key = Key(kind=resource.kind, namespace=place[0], name=place[1])
+        model = self._models.get(key)
+        if model is not None:
+            self._models[key] = model.model_copy(update={"status": manifest.get("status") or {}})
 
     def _unlink(self, resource: Resource, place: Place, manifest: Manifest) -> None:
         key = Key(kind=resource.kind, namespace=place[0], name=place[1])
@@ -133,8 +147,11 @@ class View:
         for place_of_queue in () if model is None else _queues(model):
             _discard(self._by_queue, place_of_queue, key)
         broker = broker_ref(resource, manifest)
-        if broker is not None:
-            _discard(self._by_broker, (place[0], broker), key)
+        users = None if broker is None else self._by_broker.get((place[0], broker))
+        if users is not None and broker is not None:
+            users.discard(key)
+            if not users:
+                del self._by_broker[place[0], broker]
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -176,7 +193,8 @@ class View:
 
     def users(self, namespace: str, broker: str) -> list[Key]:
         """Everything that refers to the Broker of that name, readable or not, sorted."""
-        return sorted(self._by_broker.get((namespace, broker), ()))
+        users = self._by_broker.get((namespace, broker))
+        return [] if users is None else [key for kind in users.kinds() for key in users.of(kind)]
 
     def queues_of(self, namespace: str, broker: str) -> list[Queue]:
         """The Queue objects of a Broker, by name."""
@@ -212,13 +230,49 @@ class View:
         return model if isinstance(model, model_type) else None
 
     def _models_of(self, model_type: type[M], namespace: str, broker: str) -> list[M]:
-        models = (self._models.get(key) for key in self.users(namespace, broker) if key.kind == model_type.KIND)
+        users = self._by_broker.get((namespace, broker))
+        models = () if users is None else (self._models.get(key) for key in users.of(model_type.KIND))
         return [model for model in models if isinstance(model, model_type)]
 
     def _serving(self, model_type: type[M], namespace: str, broker: str, names: Iterable[str]) -> list[M]:
         keys = {key for name in names for key in self._by_queue.get(((namespace, broker), name), ())}
         models = (self._models.get(key) for key in sorted(keys))
         return [model for model in models if isinstance(model, model_type)]
+
+
+class _Users:
+    """What refers to one Broker, in order. Thousands of objects are sorted when they came or went, not at each look."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, dict[str, Key]] = {}  # by kind and name: one Broker's users are of one namespace
+        self._sorted: dict[str, list[Key]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def kinds(self) -> list[str]:
+        return sorted(self._keys)
+
+    def of(self, kind: str) -> list[Key]:
+        """Those of a kind, by name."""
+        found = self._sorted.get(kind)
+        if found is None:
+            keys = self._keys.get(kind, {})
+            found = self._sorted[kind] = [keys[name] for name in sorted(keys)]
+        return found
+
+    def add(self, key: Key) -> None:
+        named = self._keys.setdefault(key.kind, {})
+        if key.name not in named:
+            self._sorted.pop(key.kind, None)
+        named[key.name] = key
+
+    def discard(self, key: Key) -> None:
+        named = self._keys.get(key.kind, {})
+        if named.pop(key.name, None) is not None:
+            self._sorted.pop(key.kind, None)
+        if not named:
+            self._keys.pop(key.kind, None)
 
 
 def _queues(model: Model) -> Iterator[tuple[Place, str]]:
@@ -254,6 +308,17 @@ def _newer(manifest: Manifest, known: Manifest) -> bool:
 
 
 _OF_THE_SERVER = frozenset({"resourceVersion", "managedFields"})  # metadata that changes with every write
+
+
+def _slim(resource: Resource, manifest: Manifest) -> Manifest:
+    """What is kept of an object. Of thousands, the records of who wrote what would take more memory than all else."""
+    if resource in CHILDREN and resource != PODS:
+        return manifest  # by these records an edit of what we applied is found out
+    slim = {**manifest, "metadata": {**manifest["metadata"]}}
+    slim["metadata"].pop("managedFields", None)
+    if resource == PODS:
+        slim.pop("spec", None)
+    return slim
 
 
 def _change(known: Manifest, manifest: Manifest) -> Change:
