@@ -13,6 +13,7 @@ from typing import Any
 from longshore.errors import LongshoreError
 from longshore.inspector import Inspector
 from longshore_operator.cluster.client import ApiClient, Manifest
+from longshore_operator.cluster.recent import Recent
 from longshore_operator.cluster.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, OWN_KINDS, PODS, Resource
 from longshore_operator.errors import (
     ApiForbidden,
@@ -57,7 +58,6 @@ Written = Callable[[Resource, Manifest], object]
 class _Refusal:
     digest: str
     message: str
-    until: float
 
 
 class Actions:
@@ -68,7 +68,7 @@ class Actions:
         self._client = client
         self._written = written
         self._clock = clock
-        self._refused: dict[tuple[str, str, str], _Refusal] = {}  # by kind, namespace and name
+        self._refused: Recent[tuple[str, str, str], _Refusal] = Recent(REFUSED_FOR_S, clock=clock)  # by kind and place
         # What was found in Redis while acting on it, by the uid of the Queue.
         self.archives: dict[str, ArchiveReading] = {}
         self.removed: set[str] = set()  # Queues whose queue is removed
@@ -120,16 +120,15 @@ class Actions:
         """Why it was refused; None when it was not."""
         name = action.manifest["metadata"]["name"]
         key = (resource.kind, namespace, name)
-        digest = hashlib.sha256(json.dumps(action.manifest, sort_keys=True).encode()).hexdigest()
         refusal = self._refused.get(key)
-        if refusal is not None and refusal.digest == digest and self._clock() < refusal.until:
+        if refusal is not None and refusal.digest == _digest(action.manifest):
             return refusal.message
         try:
             applied = await self._client.apply(resource, namespace, action.manifest)
         except (ObjectInvalid, ApiForbidden) as error:
-            self._refused[key] = _Refusal(digest=digest, message=error.message, until=self._clock() + REFUSED_FOR_S)
+            self._refused.set(key, _Refusal(digest=_digest(action.manifest), message=error.message))
             return error.message
-        self._refused.pop(key, None)
+        self._refused.forget(key)
         self._written(resource, applied)
         logger.info(
             "child applied",
@@ -267,3 +266,7 @@ class Actions:
         """The object is gone."""
         self.archives.pop(uid, None)
         self.removed.discard(uid)
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from longshore_operator.api.resource import Resource as Model
 from longshore_operator.cluster.client import ApiClient
+from longshore_operator.cluster.recent import Recent
 from longshore_operator.cluster.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, Resource
 from longshore_operator.observe.view import Manifest, View
 from longshore_operator.plan.names import DELETION_COST_ANNOTATION
@@ -17,20 +17,13 @@ from longshore_operator.plan.observed import ChildBudget, ChildDeployment, PodRe
 FOREIGN_FOR_S = 3.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Foreign:
-    manifest: Manifest
-    until: float
-
-
 class Children:
     """Reads from the view; asks the API server only about a name that the view does not know."""
 
     def __init__(self, client: ApiClient, view: View, *, clock: Callable[[], float]) -> None:
         self._client = client
         self._view = view
-        self._clock = clock
-        self._foreign: dict[tuple[str, str, str], _Foreign] = {}  # by kind, namespace and name
+        self._foreign: Recent[tuple[str, str, str], Manifest] = Recent(FOREIGN_FOR_S, clock=clock)  # by kind and place
 
     def known_deployment(self, owner: Model, name: str) -> ChildDeployment | None:
         """The Deployment of that name if it carries our label, as the view has it."""
@@ -57,14 +50,13 @@ class Children:
         if manifest is not None:
             return manifest
         key = (resource.kind, owner.namespace, name)
-        foreign = self._foreign.pop(key, None)
-        if foreign is not None and self._clock() < foreign.until:
-            self._foreign[key] = foreign
-            return foreign.manifest
+        foreign = self._foreign.get(key)
+        if foreign is not None:
+            return foreign
         # Asked each time, so that an apply never takes over what somebody else made a moment ago.
         manifest = await self._client.get(resource, owner.namespace, name)
         if manifest is not None:
-            self._foreign[key] = _Foreign(manifest=manifest, until=self._clock() + FOREIGN_FOR_S)
+            self._foreign.set(key, manifest)
         return manifest
 
     def observe_pods(self, namespace: str, pool: str) -> tuple[PodReading, ...]:
