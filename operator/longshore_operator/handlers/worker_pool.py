@@ -74,6 +74,8 @@ async def visit_worker_pool(context: Context, key: Key) -> timedelta | None:
 
 
 def _count_decision(context: Context, pool: WorkerPool, plan: Plan, memory: PoolMemory) -> None:
+    if pool.spec.autoscaling is not None and pool.spec.autoscaling.dry_run:
+        return
     known = context.memories.get(pool.metadata.uid)
     before = int(pool.status.get("desiredReplicas") or 0) if known is None else known.replicas
     if memory.replicas != before:
@@ -93,4 +95,7 @@ def _has_tasks(pool: WorkerPool, reading: BrokerReading) -> bool:
     if reading.snapshot is None:
         return False
     queues = (reading.snapshot.queues.get(queue.name) for queue in pool.spec.queues)
-    return any(queue is not None and (queue.pending or queue.active or queue.due) for queue in queues)
+    return any(
+        queue is not None and (queue.pending or queue.active or queue.due or any(queue.due_within.values()))
+        for queue in queues
+    )
