@@ -65,6 +65,7 @@ async def test_it_is_made_when_somebody_asks_and_again_a_minute_later(
     redis_url: str, redis_client: redis.Redis
 ) -> None:
     await enqueue(redis_url, 3)
+    redis_client.config_resetstat()
     async with bench(redis_url) as one:
         assert one.memory.of(PLACE) == {}
         assert "cmdstat_memory|usage" not in redis_client.info("commandstats")
