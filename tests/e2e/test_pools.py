@@ -200,6 +200,27 @@ def test_go_servers_are_scaled_evicted_and_replaced_without_interrupting_a_task(
     eventually(lambda: yard.namespace.replicas("go-worker"), 0)
 
 
+def test_workers_that_crash_replace_none_that_work(yard: Yard, tmp_path: Path) -> None:
+    """Without a readiness probe: a pod of theirs is ready for a moment, each time that it starts."""
+    load_go_worker(yard.node, tmp_path, "1")
+    steady = pool("steady", "steady", image="go-worker:1", replicas=2, rollout={"minReadySeconds": 5})
+    del steady["spec"]["app"]
+    yard.namespace.apply(steady)
+    eventually(lambda: len(yard.ready("steady")), 2, within_s=60)
+    eventually(
+        lambda: yard.namespace.condition("WorkerPool", "steady", "Progressing"), ("False", "Complete"), within_s=60
+    )
+    working = yard.ready("steady")
+    broken = {"name": "worker", "env": [{"name": "LONGSHORE_CONCURRENCY", "value": "many"}]}
+    yard.namespace.patch("WorkerPool", "steady", {"spec": {"template": {"spec": {"containers": [broken]}}}})
+    eventually(lambda: yard.namespace.condition("WorkerPool", "steady"), ("False", "WorkersFailing"), within_s=90)
+    assert "CrashLoopBackOff" in yard.namespace.message("WorkerPool", "steady")
+    assert working <= yard.ready("steady")
+    yard.namespace.patch("WorkerPool", "steady", {"spec": {"template": None}})
+    eventually(lambda: yard.namespace.condition("WorkerPool", "steady"), ("True", "WorkersReady"), within_s=60)
+    assert yard.ready("steady") == working
+
+
 def test_a_roll_out_under_load_keeps_the_count_and_interrupts_nobody(yard: Yard) -> None:
     namespace = yard.namespace
     yard.node.kubectl(

@@ -151,6 +151,15 @@ def test_the_deployment_is_the_pools_and_its_pods_are_found_by_labels() -> None:
     assert manifest["spec"]["replicas"] == 3
 
 
+def test_a_roll_out_is_passed_through() -> None:
+    spec = rendered()["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
+    assert "minReadySeconds" not in spec
+    spec = rendered(rollout={"maxUnavailable": 2, "maxSurge": "0%", "minReadySeconds": 9})["spec"]
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 2}}
+    assert spec["minReadySeconds"] == 9
+
+
 def test_pods_are_restricted_by_default() -> None:
     assert pod()["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     assert pod()["automountServiceAccountToken"] is False

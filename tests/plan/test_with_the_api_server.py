@@ -104,7 +104,9 @@ def cluster(control_plane: Access) -> Iterator[Cluster]:
         pytest.param({}, id="with quantities and lists in forms the server rewrites"),
         pytest.param({"app": None}, id="without an app"),
         pytest.param({"template": EVERYTHING}, id="of a template with all that a pod can have"),
-        pytest.param({"rollout": {"maxUnavailable": "50%", "maxSurge": 0}}, id="with a roll-out of its own"),
+        pytest.param(
+            {"rollout": {"maxUnavailable": "50%", "maxSurge": 0, "minReadySeconds": 9}}, id="with a roll-out of its own"
+        ),
     ],
 )
 def test_a_worker_deployment_is_accepted_and_then_left_alone(cluster: Cluster, spec: dict[str, Any]) -> None:

@@ -84,6 +84,7 @@ class RollingUpdate(ApiModel):
     # pod away. An old worker that has to go finishes its tasks meanwhile.
     max_unavailable: int | str = 0
     max_surge: int | str = "25%"
+    min_ready_seconds: int = 0  # how long a new one must have been ready before an old one goes for it
 
 
 class Disruption(ApiModel):

@@ -27,16 +27,19 @@ def deployment(
     replicas: int,
     template: Mapping[str, Any],
     rolling_update: Mapping[str, int | str],
+    min_ready_seconds: int = 0,
 ) -> dict[str, Any]:
     """The manifest to apply. Its record of what was applied (see plan.names) covers everything but the count."""
     metadata = metadata_of_child(name=name, owner=owner, labels=labels)
-    spec = {
+    spec: dict[str, Any] = {
         "selector": {"matchLabels": selector(labels)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling_update)},
         "revisionHistoryLimit": 3,
         "progressDeadlineSeconds": _PROGRESS_DEADLINE_S,
         "template": template,
     }
+    if min_ready_seconds:  # Kubernetes' own default is left to whoever sets the field on the Deployment
+        spec["minReadySeconds"] = min_ready_seconds
     digest = hashlib.sha256(json.dumps([metadata, spec], sort_keys=True).encode()).hexdigest()[:16]
     annotations = {DIGEST_ANNOTATION: digest, REPLICAS_ANNOTATION: str(replicas)}
     return {

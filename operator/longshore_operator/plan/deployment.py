@@ -31,6 +31,7 @@ def desired_worker_deployment(
             "maxSurge": pool.spec.rollout.max_surge,
             "maxUnavailable": pool.spec.rollout.max_unavailable,
         },
+        min_ready_seconds=pool.spec.rollout.min_ready_seconds,
         template=pod_template(
             container=WORKER_CONTAINER,
             process=worker_process(pool, broker),
