@@ -92,6 +92,21 @@ async def test_news_names_only_what_changed(desk: Desk, redis_url: str) -> None:
     assert poller.reading.snapshot.queues["mail"].pending == 1
 
 
+async def test_many_changes_of_what_to_read_are_few_polls(desk: Desk, redis_url: str) -> None:
+    clock = asyncio.get_running_loop().time
+    began, aims = clock(), 0
+    poller = desk.pollers.aim(PLACE, target(redis_url, interval=timedelta(minutes=1)))
+    while clock() < began + 1:
+        aims += 1
+        names = frozenset(f"q{number}" for number in range(aims))
+        poller.aim(target(redis_url, interval=timedelta(minutes=1), queues=names))
+        await asyncio.sleep(0.01)
+    await until(lambda: poller.reading.snapshot and poller.reading.snapshot.queues.keys() == names)
+    polls = poller.durations.buckets[-1][1]
+    assert 2 <= polls <= (clock() - began) / 0.2 + 1
+    assert polls < aims
+
+
 async def test_an_outage_keeps_the_last_good_reading_and_ends_by_itself(desk: Desk) -> None:
     with RedisServer() as server:
         poller = desk.pollers.aim(PLACE, target(server.url))

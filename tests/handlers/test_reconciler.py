@@ -1,7 +1,7 @@
 """The work queue.
 
-Proved: coalescing, one visit at a time, another visit after a change during one, back-off and its end, visits that are
-due later, and what the liveness probe is told. Left out: what a visit does.
+Proved: coalescing, who comes first, one visit at a time, another visit after a change during one, back-off and its end,
+visits that are due later, and what the liveness probe is told. Left out: what a visit does.
 """
 
 from __future__ import annotations
@@ -46,6 +46,20 @@ async def test_changes_that_come_while_an_object_waits_are_one_visit() -> None:
         reconciler.add(TWO)
         await until(lambda: reconciler.idle)
     assert visits == [ONE, TWO]
+
+
+async def test_of_those_that_wait_brokers_and_pools_come_first_and_else_who_came_first() -> None:
+    visits: list[Key] = []
+    pool, broker = Key(kind="WorkerPool", namespace="n", name="z"), Key(kind="Broker", namespace="n", name="y")
+
+    async def visit(key: Key) -> None:
+        visits.append(key)
+
+    async with running(visit) as reconciler:
+        for key in (TWO, ONE, pool, broker):
+            reconciler.add(key)
+        await until(lambda: reconciler.idle)
+    assert visits == [pool, broker, TWO, ONE]
 
 
 async def test_a_change_during_a_visit_is_another_visit_after_it_and_never_beside_it() -> None:

@@ -7,11 +7,13 @@ a visit is another one after it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from longshore_operator.cluster.resources import BROKERS, WORKER_POOLS
 from longshore_operator.errors import ApiUnavailable, ObjectConflict, OperatorError
 from longshore_operator.measures import Distributions, Tally
 from longshore_operator.observe.view import Key
@@ -22,6 +24,8 @@ Visit = Callable[[Key], Awaitable[timedelta | None]]  # how long until the next 
 
 # A visit mostly waits for the API server; the client sees to it that not too many requests do so at once.
 WORKERS = 32
+# When thousands wait: workers for a backlog come before what is said of a queue.
+_FIRST = frozenset({BROKERS.kind, WORKER_POOLS.kind})
 VISIT_AT_MOST_S = 60.0
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MOST_S = 60.0
@@ -39,7 +43,8 @@ class Reconciler:
     def __init__(self, visit: Visit, *, workers: int = WORKERS) -> None:
         self._visit = visit
         self._workers = workers
-        self._ready: asyncio.Queue[Key] = asyncio.Queue()
+        self._ready: asyncio.PriorityQueue[tuple[bool, int, Key]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()  # of equal priority, the first to come is the first to be visited
         self._queued: set[Key] = set()
         self._active: dict[Key, float] = {}  # since when, loop time
         self._again: set[Key] = set()  # told of while active
@@ -67,7 +72,7 @@ class Reconciler:
         self._cancel_timer(key)
         if key not in self._queued:
             self._queued.add(key)
-            self._ready.put_nowait(key)
+            self._ready.put_nowait((key.kind not in _FIRST, next(self._numbers), key))
 
     def add_after(self, key: Key, delay: timedelta) -> None:
         """Visit the object once this long has passed, or earlier when told to."""
@@ -120,7 +125,7 @@ class Reconciler:
 
     async def _work(self) -> None:
         while True:
-            key = await self._ready.get()
+            _, _, key = await self._ready.get()
             self._queued.discard(key)
             self._active[key] = self._clock()
             try:

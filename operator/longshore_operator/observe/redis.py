@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Everything resumes within 5 s of Redis' return: this pause, plus the time one poll takes.
 RETRY_WITHIN = timedelta(seconds=2)
+# Between polls, however much changes: thousands of objects that are made one by one each change what is to be read.
+_SHORTEST_PAUSE = timedelta(milliseconds=200)
 # A changed Secret is used within 15 s; a missing one is looked for more often, since people wait for it.
 SECRET_EVERY = timedelta(seconds=10)
 MISSING_SECRET_EVERY = timedelta(seconds=2)
@@ -147,6 +149,7 @@ class Poller:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(left, 0.01)):
                         await self._changed.wait()
+                        await asyncio.sleep(max(started + _SHORTEST_PAUSE.total_seconds() - self._clock(), 0))
         finally:
             await self._close_inspector()
 
