@@ -155,13 +155,10 @@ def _rows(context: Context, resource: Resource) -> Iterator[Row]:
 
 
 def _number(value: Any) -> float | None:
-    """A number of a status: as such, as a text, or as a time."""
-    match value:
-        case None | bool():
-            return None
-        case int() | float():
-            return float(value)
-        case str() if value.endswith("Z") and "T" in value:
+    """A number of a status, as such or as a time. Whoever may write a status may write any text that the schema allows."""
+    if isinstance(value, str):
+        try:
             return datetime.fromisoformat(value).timestamp()
-        case _:
-            return float(value)
+        except (ValueError, OverflowError):
+            return None
+    return float(value) if isinstance(value, int | float) else None
