@@ -100,7 +100,7 @@ HARMFUL = [
     Ask("create", "pods/exec"),
     Ask("deletecollection", "deployments apps"),
     *(Ask(verb, f"{kind} longshore.dev") for kind in KINDS for verb in ("create", "update", "delete")),
-    *(Ask("patch", f"{kind} longshore.dev") for kind in KINDS if kind != "brokers"),
+    *(Ask("patch", f"{kind} longshore.dev") for kind in KINDS if kind not in ("brokers", "queues")),
     Ask("create", "rolebindings rbac.authorization.k8s.io"),
     Ask("update", LEASES, name="another", namespace=NAMESPACE),
     Ask("get", LEASES, name="longshore-operator", namespace="shop"),

@@ -77,6 +77,7 @@ async def test_a_snapshot_holds_queues_servers_scheduler_entries_and_ticks(
         keys.workers("pod-1", 7, "s"): {b"a": codec.encode_worker(worker)},
         keys.scheduler_lease(_SCOPE): encode_lease("host:1:u", _NOW),
         keys.periodic_entries(_SCOPE): {b"nightly": encode_entry(_ENTRY)},
+        keys.periodic_errors(_SCOPE): {b"nightly": b"is a string"},
         keys.tick_record("low", entry_id(_SCOPE, "nightly")): {b"last_tick": b"1709294400", b"enqueued": b"3"},
     }
     seed_keyspace(redis_client, before)
@@ -93,6 +94,7 @@ async def test_a_snapshot_holds_queues_servers_scheduler_entries_and_ticks(
     assert snapshot.scheduler == SchedulerLease(holder="host:1:u", since=_NOW)
     assert {name: decode_entry(data) for name, data in snapshot.entries.items()} == {"nightly": _ENTRY}
     assert snapshot.ticks == {"nightly": TickRecord(last_tick=_NOW, enqueued=3)}
+    assert snapshot.refused == {"nightly": "is a string"}
     assert snapshot.redis_version == redis_client.info("server")["redis_version"]
     assert snapshot.latency > timedelta(0)
     assert read_keyspace(redis_client) == before
@@ -135,6 +137,7 @@ async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, 
         | {
             keys.pending("bad"): b"text",
             keys.scheduler_lease(_SCOPE): b"not JSON",
+            keys.periodic_errors(_SCOPE): b"text",
             keys.tick_record("low", entry_id(_SCOPE, "a")): b"text",
             keys.tick_record("low", entry_id(_SCOPE, "b")): {b"missed": b"many"},
             keys.tick_record("low", entry_id(_SCOPE, "c")): {b"missed": b"2"},

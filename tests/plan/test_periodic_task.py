@@ -109,6 +109,17 @@ def test_a_schedule_without_a_date_says_that_it_never_fires() -> None:
     assert planned(with_status(task, plan.status), in_force(task), seconds=30).status is None
 
 
+def test_what_keeps_the_scheduler_from_its_ticks_is_told() -> None:
+    task = periodic()
+    refused = {task.name: "asynq:{mail}:pending: is a string", "other": "x"}
+    plan = planned(task, in_force(task, refused=refused))
+    assert conditions(plan)["Ready"] == ("False", "TicksRefused")
+    assert "asynq:{mail}:pending: is a string" in message(plan, "Ready")
+    # the report of a scheduler that is gone says nothing of the next one
+    read = reading(entries={task.name: encode_entry(periodic_entry(task, since=START))}, refused=refused)
+    assert conditions(planned(task, read))["Ready"] == ("True", "OK")
+
+
 def test_a_suspended_entry_has_no_next_tick() -> None:
     task = periodic(suspend=True)
     plan = planned(task, in_force(task))

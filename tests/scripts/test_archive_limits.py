@@ -95,12 +95,14 @@ async def test_an_archive_is_trimmed_step_by_step_until_nothing_is_beyond_the_li
         pipeline.hset(keys.task("default", f"t{number:04}"), mapping={"msg": "m", "state": "archived"})
         pipeline.zadd(keys.archived("default"), {f"t{number:04}": NOW_S - 2000 + number})
     pipeline.execute()
-    limits = ArchiveLimits(max_tasks=300, max_age=timedelta(seconds=1300))  # 700 are older
-    steps = [await inspector.limit_archive("default", limits) for _ in range(3)]
-    oldest = datetime.fromtimestamp(NOW_S - 500, UTC)
-    assert steps[0] == ArchiveTrim(deleted=1000, deleted_ever=1000, left=500, oldest_at=NOW - timedelta(seconds=1000))
-    assert steps[1] == ArchiveTrim(deleted=500, deleted_ever=1500, left=0, oldest_at=oldest)
-    assert steps[2] == ArchiveTrim(deleted=0, deleted_ever=1500, left=0, oldest_at=oldest)
+    limits = ArchiveLimits(max_tasks=300, max_age=timedelta(seconds=1300))  # 701 are older
+    steps = [await inspector.limit_archive("default", limits) for _ in range(6)]
+    # half of each step for what is too old, half for what is too much, as long as there are both
+    assert [step.deleted for step in steps] == [500, 451, 250, 250, 49, 0]
+    assert [step.deleted_ever for step in steps] == [500, 951, 1201, 1451, 1500, 1500]
+    assert [step.left for step in steps] == [1000, 549, 299, 49, 0, 0]
+    assert steps[0].oldest_at == NOW - timedelta(seconds=1299)
+    assert steps[5].oldest_at == NOW - timedelta(seconds=500)
     assert kept(redis_client) == {f"t{number:04}" for number in range(1500, 1800)}
 
 

@@ -286,6 +286,12 @@ NEVER_FIRES = _reason(
     "The schedule names no date within the next five years, such as 30 February.",
     "Correct spec.schedule.",
 )
+TICKS_REFUSED = _reason(
+    "TicksRefused",
+    "PeriodicTask Ready=False",
+    "The active scheduler cannot carry out the ticks; the message is its own. It tries again until startingDeadline.",
+    "See the message: most often a key of the queue holds another Redis type.",
+)
 NOT_HANDED_OVER = _reason(
     "NotHandedOver",
     "PeriodicTask Ready=False",

@@ -61,7 +61,7 @@ class News:
     queues: frozenset[str] = frozenset()  # whose depth, state or problem changed
     hosts: frozenset[str] = frozenset()  # whose servers came, went, or took up or finished tasks
     scheduler: bool = False  # the active scheduler, or an entry as it lies in Redis
-    ticks: frozenset[str] = frozenset()  # PeriodicTasks that ticked
+    ticks: frozenset[str] = frozenset()  # PeriodicTasks that ticked, or could not
 
 
 class Poller:
@@ -317,7 +317,8 @@ def _compare(before: BrokerReading, after: BrokerReading) -> News | None:
         return None
     if (old.problem, old.servers_known, old.schedule_known) != (new.problem, new.servers_known, new.schedule_known):
         return News(everything=True)
-    queues, ticks = _changed(old.queues, new.queues), _changed(old.ticks, new.ticks)
+    queues = _changed(old.queues, new.queues)
+    ticks = _changed(old.ticks, new.ticks) | _changed(old.refused, new.refused)
     hosts = frozenset() if old.servers is new.servers else _changed(_by_host(old), _by_host(new))
     scheduler = old.scheduler != new.scheduler or old.entries != new.entries
     if not (queues or ticks or hosts or scheduler):

@@ -62,6 +62,10 @@ def _conditions(
     if ready is None and found_entry(snapshot.entries, task.name) is None:
         message = "The entry is about to be written to Redis."
         ready = Condition(type=READY, status=False, reason=reasons.NOT_HANDED_OVER, message=message)
+    refused = snapshot.refused.get(task.name)
+    if ready is None and refused is not None and snapshot.scheduler is not None:  # without one, the report is old
+        message = f"The scheduler cannot carry out its ticks: {refused}"
+        ready = Condition(type=READY, status=False, reason=reasons.TICKS_REFUSED, message=message)
     if ready is None:
         ready = Condition(type=READY, status=True, reason=reasons.OK, message="The schedule is in force.")
     return [ready, scheduler_condition(broker, snapshot, observed.scheduler), _suspended(task)]

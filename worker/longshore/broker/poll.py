@@ -106,7 +106,7 @@ class _Poll:
         general, depths, scheduler, records = _split(replies, [len(part) for part in parts])
 
         info, server_keys, *server_replies = general
-        lease, stored = scheduler or (None, [b""])
+        lease, stored, refused = scheduler or (None, [b""], [])
         _raise_wrong_type(info, server_keys, lease, stored, *(() if not together else (*depths, *records)))
         facts = {} if isinstance(info, BrokerUnavailable) else _facts(info)
         servers, servers_lost = await self._servers(server_keys, old_servers, server_replies)
@@ -124,6 +124,7 @@ class _Poll:
             scheduler=_lease(lease) if schedule_known else None,
             entries=stored_entries(stored, known_entries) if schedule_known else known_entries,
             ticks=self._ticks(record_portions, records) if together else ticks_read(self._entries, records),
+            refused=_refused(refused),
             memory=PollMemory(
                 together=facts.get("redis_mode") == "standalone",
                 polls_apart=polls_apart,
@@ -146,7 +147,11 @@ class _Poll:
         if self._scope is None:
             return []
         known = NO_ENTRIES if self._known is None else self._known.entries
-        return [("GET", keys.scheduler_lease(self._scope)), read_entries_command(self._scope, known)]
+        return [
+            ("GET", keys.scheduler_lease(self._scope)),
+            read_entries_command(self._scope, known),
+            ("HGETALL", keys.periodic_errors(self._scope)),
+        ]
 
     def _record_commands(self, portions: Sequence[tuple[Entry, ...]], together: bool) -> list[Command]:
         if self._scope is None:
@@ -243,6 +248,12 @@ def _facts(info: bytes) -> dict[str, str]:
     """What INFO tells, by name."""
     lines = (line.partition(":") for line in text(info).splitlines())
     return {name: value for name, _, value in lines}
+
+
+def _refused(reply: Any) -> dict[str, str]:
+    if isinstance(reply, WrongType):
+        return {}
+    return {text(name): text(why) for name, why in zip(reply[::2], reply[1::2], strict=True)}
 
 
 def _lease(data: bytes | None) -> SchedulerLease | None:

@@ -12,14 +12,14 @@ from longshore.inspector.connected import Connected
 from longshore.protocol import codec, keys
 from longshore.protocol.snapshots import ArchiveLimits, ArchiveTrim
 
-_CHUNK = 500  # tasks that one call deletes for each of the two reasons: some milliseconds
+_CHUNK = 250  # tasks that one call deletes for each of the two reasons: some milliseconds
 
 
 class Archive(Connected):
     """The inspector's acts on archives."""
 
     async def limit_archive(self, queue: str, limits: ArchiveLimits) -> ArchiveTrim:
-        """Have an archive keep no more than this, and delete up to a thousand tasks that are beyond it.
+        """Have an archive keep no more than this, and delete up to 500 tasks that are beyond it.
 
         Call it again while ``left`` says so, and now and then: the limits hold for seven days after the last call, and
         Go servers archive by their own. Python servers archive by these at once. A deleted task frees its unique lock.

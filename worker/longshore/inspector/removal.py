@@ -23,7 +23,7 @@ _OF_A_LINE = (keys.limit_line, keys.limit_due, keys.limit_running)
 
 _DAY = timedelta(days=1)
 
-_RETIRED_AT_ONCE = 500  # tasks a call while workers go on: some milliseconds
+_RETIRED_AT_ONCE = 250  # tasks a call while workers go on: some milliseconds
 
 
 class Removal(Bulk):

@@ -154,6 +154,8 @@ class BrokerSnapshot:
     scheduler: SchedulerLease | None = None  # None: no scheduler is active, or no scope was given
     entries: EntriesSnapshot = NO_ENTRIES  # by the PeriodicTask's name
     ticks: Mapping[str, TickRecord] = field(default_factory=dict)  # PeriodicTask name to its record, if there is one
+    # PeriodicTask name to why the active scheduler cannot carry out its ticks, for those that it cannot.
+    refused: Mapping[str, str] = field(default_factory=dict)
     memory: PollMemory = field(default=NOTHING_READ, repr=False, compare=False)  # for the next poll
     # Why a part could not be read: a server of a cluster is away. None: all was read. Redis as a whole fails the poll.
     problem: str | None = None
