@@ -155,7 +155,7 @@ def _rows(context: Context, resource: Resource) -> Iterator[Row]:
 
 
 def _number(value: Any) -> float | None:
-    """A number of a status, as such or as a time. Whoever may write a status may write any text that the schema allows."""
+    """A number of a status, as such or as a time. A status may be written by others, and be any text."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value).timestamp()
