@@ -14,6 +14,7 @@ OperatorError
     ├── ObjectGone               the object (or the whole kind) is not there
     ├── ObjectConflict           it has changed, or is another one of the same name: read again, decide again
     ├── ApiForbidden             access control or an admission plugin says no
+    ├── NamespaceTerminating     the namespace is being deleted, and nothing can be made in it any more
     └── ObjectInvalid            the object itself is refused; the message says why
 """
 
@@ -113,6 +114,10 @@ class ObjectConflict(ApiError):
 
 class ApiForbidden(ApiError):
     """403. Not 401, which says nothing about the object: our own credentials have run out."""
+
+
+class NamespaceTerminating(ApiError):
+    """403 because the namespace is on its way out: nobody's fault, and soon over."""
 
 
 class ObjectInvalid(ApiError):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 import uuid
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from longshore_operator.settings import Settings
 logger = logging.getLogger(__name__)
 
 _KINDS_EVERY_S = 2.0  # between looks for our kinds, while their CRDs are not installed
+_LIST_AGAIN_AT_MOST_S = 15.0  # while the first list fails
 _LOOK_EVERY_S = 1.0  # at the watch streams
 _EVENTS_WITHIN_S = 3.0  # for the last Events, at a stop
 _STOP_WITHIN_S = 8.0  # for the watcher to end
@@ -60,6 +62,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         name=settings.lease_name,
         # A restarted container has the host name of the one before it, and must not be taken for it.
         identity=f"{settings.identity}_{uuid.uuid4().hex[:8]}",
+        clock=_time_since_boot,
     )
     client.may_write = elector.may_write
     probes.live["elector"] = elector.problems
@@ -133,10 +136,10 @@ async def _lead(
         settings=PlanSettings(image=settings.image, image_pull_policy=settings.image_pull_policy),
         now=lambda: datetime.now(UTC),
     )
-    starting = True
-    probes.ready["leader"] = lambda: ["the first list is not complete"] if starting else []
+    waiting_for = ["the first list is not complete"]
+    probes.ready["leader"] = lambda: waiting_for
 
-    await _first_picture(settings, client, view, stop)
+    await _first_picture(settings, client, view, stop, waiting_for)
     if stop.is_set():
         return
     watcher = Watcher(connection, namespaces=settings.watch_namespaces, heard=heard)
@@ -146,7 +149,7 @@ async def _lead(
     memory = MemoryUsage(pollers, clock=loop.time)
     exposition.leading = Leading(context=context, reconciler=reconciler, streams=watcher.streams, memory=memory)
     triggers.everything()
-    starting = False
+    waiting_for.clear()
 
     async def look_at_streams() -> None:
         while True:
@@ -202,16 +205,23 @@ async def _lead(
                 await watching
 
 
-async def _first_picture(settings: Settings, client: ApiClient, view: View, stop: asyncio.Event) -> None:
-    """Wait for our kinds to exist, then list everything, so that the first plan sees all there is."""
-    said = False
+async def _first_picture(
+    settings: Settings, client: ApiClient, view: View, stop: asyncio.Event, waiting_for: list[str]
+) -> None:
+    """Wait for our kinds to exist, then list everything, so that the first plan sees all there is.
+
+    ``waiting_for`` always has one line, for people: what keeps it from being complete.
+    """
+    said, failures = False, 0
     while not stop.is_set():
+        wait_s = _KINDS_EVERY_S
         try:
             missing = [resource.plural for resource in OWN_KINDS if not await client.serves(resource)]
             if not missing:
                 async for _ in observe_all(client, view, settings.watch_namespaces):
                     pass
                 return
+            waiting_for[:] = [f"the custom resource definitions are not installed: {', '.join(missing)}"]
             if not said:
                 said = True
                 logger.warning(
@@ -219,9 +229,13 @@ async def _first_picture(settings: Settings, client: ApiClient, view: View, stop
                     extra={"action": "start", "missing": ", ".join(missing)},
                 )
         except ApiError as error:
+            waiting_for[:] = [f"the first list failed: {error}"]
             logger.warning("the first list failed; trying again", extra={"action": "start", "error": str(error)})
+            # Thousands of objects may have been listed until then.
+            wait_s = min(_LIST_AGAIN_AT_MOST_S, _KINDS_EVERY_S * 2**failures)
+            failures = min(failures + 1, 8)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_KINDS_EVERY_S):
+            async with asyncio.timeout(wait_s):
                 await stop.wait()
 
 
@@ -243,6 +257,11 @@ async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _time_since_boot() -> float:
+    """Seconds. It goes on while the machine sleeps, and with it the Lease; the event loop's clock does not."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

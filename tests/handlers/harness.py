@@ -189,8 +189,18 @@ class Metrics:
 class OperatorProcess:
     """``python -m longshore_operator`` for one namespace, as a service account with exactly the rights of rbac.py."""
 
-    def __init__(self, namespace: Namespace, folder: Path, *, identity: str = "operator-0", **variables: str) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        folder: Path,
+        *,
+        identity: str = "operator-0",
+        server: str | None = None,
+        **variables: str,
+    ) -> None:
+        """``server``: URL of a proxy to reach the API server by."""
         self.namespace = namespace
+        self.server = server or namespace.server
         self.identity = identity
         self._folder = folder / identity
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +319,7 @@ class OperatorProcess:
                 {
                     "name": "c",
                     "cluster": {
-                        "server": self.namespace.server,
+                        "server": self.server,
                         "certificate-authority-data": self.namespace.ca_data,
                     },
                 }

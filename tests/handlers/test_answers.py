@@ -5,6 +5,7 @@ Proved on the client alone, with a server that gives the answers a real one give
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,8 +15,15 @@ from kubernetes.aio.client.configuration import Configuration
 from longshore_operator.api.broker import Credential, SecretKeyRef
 from longshore_operator.cluster.client import ApiClient
 from longshore_operator.cluster.connection import Connection
-from longshore_operator.cluster.resources import DEPLOYMENTS
-from longshore_operator.errors import ApiForbidden, ApiUnavailable, ObjectConflict, ObjectGone, ObjectInvalid
+from longshore_operator.cluster.resources import DEPLOYMENTS, LEASES
+from longshore_operator.errors import (
+    ApiForbidden,
+    ApiUnavailable,
+    NamespaceTerminating,
+    ObjectConflict,
+    ObjectGone,
+    ObjectInvalid,
+)
 from longshore_operator.observe.secrets import observe_secrets
 
 
@@ -26,9 +34,13 @@ class Server:
         self.status = 200
         self.message = ""
         self.headers: dict[str, str] = {}
+        self.details: dict[str, object] = {}
+        self.asked_at: list[float] = []
 
     async def answer(self, _request: web.Request) -> web.Response:
-        return web.json_response({"message": self.message}, status=self.status, headers=self.headers)
+        self.asked_at.append(asyncio.get_running_loop().time())
+        body = {"message": self.message, "details": self.details}
+        return web.json_response(body, status=self.status, headers=self.headers)
 
 
 @pytest.fixture
@@ -64,6 +76,7 @@ async def server() -> AsyncIterator[tuple[Server, ApiClient]]:
             id="it is too large for the way to etcd",
         ),
         pytest.param(500, "failed to create typed patch object (…): .x: field not declared", ObjectInvalid, id="typed"),
+        pytest.param(500, 'Internal error: failed calling webhook "x"', ApiForbidden, id="whoever admits is not there"),
         pytest.param(500, "etcdserver: leader changed", ApiUnavailable, id="its store is in trouble: later"),
         pytest.param(503, "", ApiUnavailable, id="it is not there: later"),
     ],
@@ -79,10 +92,25 @@ async def test_an_answer_is_told_by_whose_fault_it_is(
 
 async def test_an_overloaded_server_says_when_to_come_back(server: tuple[Server, ApiClient]) -> None:
     answering, client = server
-    answering.status, answering.headers = 429, {"Retry-After": "7"}
+    answering.status, answering.headers = 429, {"Retry-After": "1"}
     with pytest.raises(ApiUnavailable) as caught:
         await client.list(DEPLOYMENTS, None)
-    assert caught.value.retry_after_s == 7
+    assert caught.value.retry_after_s == 1
+    answering.status, answering.headers = 404, {}
+    # Nobody else asks before that, but for the Lease.
+    await asyncio.gather(
+        client.get(DEPLOYMENTS, "shop", "mail-worker"), client.get(LEASES, "shop", "operator", priority=True)
+    )
+    first, lease, other = answering.asked_at
+    assert lease < first + 1 <= other
+
+
+async def test_a_namespace_that_is_being_deleted_is_told_from_a_missing_right(server: tuple[Server, ApiClient]) -> None:
+    answering, client = server
+    answering.status, answering.message = 403, "because it is being terminated"
+    answering.details = {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
+    with pytest.raises(NamespaceTerminating):
+        await client.apply(DEPLOYMENTS, "shop", {"metadata": {"name": "mail-worker"}})
 
 
 async def test_credentials_that_have_run_out_do_not_make_a_secret_missing(server: tuple[Server, ApiClient]) -> None:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from handlers.waiting import until
 from longshore_operator.cluster.streams import WatchStreams
 
 PATH = "/api/v1/pods"
@@ -72,8 +73,6 @@ async def test_each_way_for_a_watch_to_die_is_noticed_and_a_living_one_is_left_i
                 await server.lines.put(b"bookmark\n")
                 await response.content.readany()
                 assert streams.problems() == []
-            clock.now += 181
-            assert streams.problems() == ["the watch of pods has been silent for 181 s"]
         assert streams.problems() == []
         assert streams.open == []
         clock.now += 31
@@ -88,6 +87,35 @@ async def test_each_way_for_a_watch_to_die_is_noticed_and_a_living_one_is_left_i
         assert streams.problems() == []
         clock.now += 31
         assert streams.problems() == ["nobody has watched pods for 31 s"]
+
+
+async def test_a_silent_watch_is_cut_and_is_a_problem_when_the_next_one_is_silent_too(server: Server) -> None:
+    clock = Clock()
+    streams = WatchStreams({PATH: "pods"}, clock=clock)
+
+    async with aiohttp.ClientSession(middlewares=(streams,), timeout=aiohttp.ClientTimeout(total=30)) as session:
+        async with session.get(server.url, params={"watch": "true"}) as response:
+            await server.lines.put(b"bookmark\n")
+            await response.content.readany()
+            streams.look()
+            clock.now += 99
+            assert streams.problems() == []
+            clock.now += 2
+            streams.look()
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await response.content.readany()
+        await server.lines.put(None)  # what is left of it at the server ends
+        await until(server.lines.empty)
+        assert streams.open == streams.problems() == []
+        async with session.get(server.url, params={"watch": "true"}) as response:
+            clock.now += 60
+            assert streams.problems() == []
+            clock.now += 20
+            assert streams.problems() == ["the watch of pods has been silent for 181 s"]
+            await server.lines.put(b"bookmark\n")
+            await response.content.readany()
+            assert streams.problems() == []
+            await server.lines.put(None)
 
 
 async def test_a_list_is_not_a_watch(server: Server) -> None:

@@ -212,6 +212,8 @@ class Actions:
         }
         if inspector is None:
             return False
+        if not self._client.may_write():
+            return False  # as in Kubernetes: another one may lead by now
         level = logging.INFO
         try:
             match action:

@@ -17,7 +17,7 @@ from typing import Any
 from longshore_operator.cluster.client import ApiClient, Manifest
 from longshore_operator.cluster.resources import EVENTS
 from longshore_operator.cluster.throttle import TokenBucket
-from longshore_operator.errors import ApiError, ApiUnavailable, ObjectGone
+from longshore_operator.errors import ApiError, ApiUnavailable, NamespaceTerminating, ObjectGone
 from longshore_operator.measures import Tally
 from longshore_operator.plan.actions import Note
 
@@ -82,6 +82,8 @@ class Events:
             about, note, at = await self._queue.get()
             try:
                 await self._deliver(about, note, at)
+            except NamespaceTerminating:
+                self.outcomes.add("Dropped")  # nobody is left to read it
             except ApiError as error:
                 self.outcomes.add("Failed")
                 logger.warning("an Event could not be posted", extra={"action": "event", "error": str(error)})

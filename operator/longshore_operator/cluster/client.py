@@ -17,6 +17,7 @@ from longshore_operator.errors import (
     ApiError,
     ApiForbidden,
     ApiUnavailable,
+    NamespaceTerminating,
     ObjectConflict,
     ObjectGone,
     ObjectInvalid,
@@ -33,6 +34,7 @@ _REQUESTS_AT_ONCE = 32
 _REQUESTS_A_SECOND = 300.0
 _REQUESTS_BURST = 600
 _TIMEOUT_S = 15.0
+_PAUSE_AT_MOST_S = 10.0  # however long the API server asks us to stay away
 _NO_WAIT_S = 0.001  # a turn that came at once
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
@@ -44,6 +46,9 @@ _REFUSED_WITH_500 = (
     "etcdserver: request is too large",
     "trying to send message larger than max",
 )
+# An admission webhook that cannot be reached refuses all that it guards, and the API server calls that a failure of its
+# own. It may last for days: whoever waits for the object must hear why it is not made.
+_WEBHOOK_AWAY = "failed calling webhook"
 
 
 class ApiClient:
@@ -51,7 +56,7 @@ class ApiClient:
 
     Requests wait for a place (32 at once) and for a token (300 a second on average), so that thousands of objects do
     not flood the API server; ``timeout_s`` counts from the moment a request is sent. ``priority`` skips both waits:
-    for the Lease.
+    for the Lease. An overloaded server that says when to come back (Retry-After) gets no other request until then.
 
     ``may_write`` is asked before each other request that changes something; a process that was suspended may wake up
     as a leader of the past, with writes under way.
@@ -64,6 +69,7 @@ class ApiClient:
         self.throttled = Tally()  # how many requests had to wait for their turn, and how many seconds in all
         self._connection = connection
         self._session = connection.open_session()
+        self._resume_at = 0.0  # loop time
         self._places = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._tokens = TokenBucket(
             rate=_REQUESTS_A_SECOND, burst=_REQUESTS_BURST, clock=asyncio.get_running_loop().time
@@ -194,6 +200,8 @@ class ApiClient:
         asked = clock()
         await self._tokens.take()
         async with self._places:
+            while (pause_s := self._resume_at - clock()) > 0:  # noqa: ASYNC110 - others may have moved it meanwhile
+                await asyncio.sleep(pause_s)
             waited = clock() - asked
             if waited > _NO_WAIT_S:
                 self.throttled.add("requests")
@@ -242,7 +250,10 @@ class ApiClient:
             answer = {"message": str(answer)[:500]}
         if response.status < 400:
             return answer
-        raise _error(response, answer, request)
+        failure = _error(response, answer, request)
+        if isinstance(failure, ApiUnavailable) and failure.retry_after_s is not None:
+            self._resume_at = max(self._resume_at, clock() + min(failure.retry_after_s, _PAUSE_AT_MOST_S))
+        raise failure
 
 
 def _asked(method: str, path: str) -> tuple[str, str]:
@@ -268,7 +279,9 @@ def _error(response: aiohttp.ClientResponse, answer: Manifest, request: str) -> 
         return ObjectGone(message, request=request, status=status, reason=reason)
     if status == 409:
         return ObjectConflict(message, request=request, status=status, reason=reason)
-    if status == 403:
+    if status == 403 and "NamespaceTerminating" in _causes(answer):
+        return NamespaceTerminating(message, request=request, status=status, reason=reason)
+    if status == 403 or _WEBHOOK_AWAY in message:
         return ApiForbidden(message, request=request, status=status, reason=reason)
     if status in (400, 413, 415, 422) or any(words in message for words in _REFUSED_WITH_500):
         return ObjectInvalid(message, request=request, status=status, reason=reason)
@@ -280,3 +293,9 @@ def _error(response: aiohttp.ClientResponse, answer: Manifest, request: str) -> 
         reason=reason,
         retry_after_s=float(retry_after) if retry_after.isdigit() else None,
     )
+
+
+def _causes(answer: Manifest) -> set[str]:
+    """Reasons of the causes in a Status' details."""
+    details = answer.get("details") or {}
+    return {str(each.get("reason")) for each in details.get("causes") or ()}

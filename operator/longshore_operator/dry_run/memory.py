@@ -30,6 +30,7 @@ class MemoryApi:
 
     def __init__(self) -> None:
         self.written: list[Written] = []
+        self.may_write: Callable[[], bool] = lambda: True
         self._objects: dict[tuple[str, str, str], Manifest] = {}
         self._version = 0
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from longshore_operator.cluster.resources import BROKERS, WORKER_POOLS
-from longshore_operator.errors import ApiUnavailable, ObjectConflict, OperatorError
+from longshore_operator.errors import ApiUnavailable, NamespaceTerminating, ObjectConflict, OperatorError
 from longshore_operator.measures import Distributions, Tally
 from longshore_operator.observe.view import Key
 
@@ -29,6 +29,8 @@ _FIRST = frozenset({BROKERS.kind, WORKER_POOLS.kind})
 VISIT_AT_MOST_S = 60.0
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MOST_S = 60.0
+_BACKOFF_UNAVAILABLE_S = 15.0  # at most: what keeps the API server from answering is not about the object
+_CONFLICTS_UNTOLD = 3  # in a row: others write, too
 
 
 @dataclass(kw_only=True, slots=True)
@@ -142,7 +144,17 @@ class Reconciler:
                 delay = await self._visit(key)
         except ObjectConflict as error:
             # Somebody else wrote between our look and our write. The watch brings the newer state in a moment.
-            self._failed(key, error, "Conflict")
+            if self._failed(key, error, "Conflict") > _CONFLICTS_UNTOLD:
+                logger.warning(
+                    "a visit conflicts again and again",
+                    extra={"action": "reconcile", "object": str(key), "error": str(error)},
+                )
+        except NamespaceTerminating as error:
+            self._failed(key, error, "Refused")
+            logger.debug(
+                "the namespace is being deleted",
+                extra={"action": "reconcile", "object": str(key), "error": str(error)},
+            )
         except (OperatorError, TimeoutError) as error:
             self._failed(key, error, "Timeout" if isinstance(error, TimeoutError) else "Refused")
             logger.warning(
@@ -157,15 +169,18 @@ class Reconciler:
             if delay is not None:
                 self.add_after(key, delay)
 
-    def _failed(self, key: Key, error: Exception, what: str) -> None:
+    def _failed(self, key: Key, error: Exception, what: str) -> int:
+        """Have it repeated later; how often it has failed in a row."""
         self.errors.add(key.kind, what)
         failure = self._failures.setdefault(key, _Failure(times=0, until=0.0))
-        delay_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2**failure.times)
+        most_s = _BACKOFF_UNAVAILABLE_S if isinstance(error, ApiUnavailable) else _BACKOFF_MOST_S
+        delay_s = min(most_s, _BACKOFF_FIRST_S * 2 ** min(failure.times, 16))
         if isinstance(error, ApiUnavailable) and error.retry_after_s is not None:
             delay_s = max(delay_s, error.retry_after_s)
         failure.times += 1
         failure.until = self._clock() + delay_s
         self._wait(key, failure.until)
+        return failure.times
 
     def _wait(self, key: Key, until: float) -> None:
         timer = self._timers.get(key)

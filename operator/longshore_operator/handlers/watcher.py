@@ -23,6 +23,9 @@ from longshore_operator.observe.view import Manifest
 
 logger = logging.getLogger(__name__)
 
+# Patience with an API server that restarts: some 40 s, then the process starts again as a standby.
+ERROR_BACKOFFS_S: Sequence[float] = (0.5, 1, 2, 3, 5, 8, 10, 10)
+
 Heard = Callable[[Resource, Manifest, bool], None]  # an object's state, and whether it is gone
 
 
@@ -132,8 +135,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.process.ultimate_exiting_timeout = None  # ending the process is ours
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
-    # Patience with an API server that restarts: some 40 s, then the process starts again as a standby.
-    settings.networking.error_backoffs = (0.5, 1, 2, 3, 5, 8, 10, 10)
+    settings.networking.error_backoffs = ERROR_BACKOFFS_S
     for resource in WATCHED:
         if resource.selector:
             selectors: Any = settings.watching.label_selectors
