@@ -161,3 +161,5 @@ def test_the_example_broker_comes_with_the_definitions_or_after_them(cluster: Ac
     spec = json.loads(cluster.kubectl("get", "brokers/default", "-n", NAMESPACE, "--output=jsonpath={.spec}"))
     assert spec["url"] == "redis://redis:6379/0"
     assert spec["auth"] == {"passwordSecretRef": {"name": "redis", "key": "password"}}
+    cluster.helm("uninstall", "longshore", "--namespace", NAMESPACE)
+    assert "default" in cluster.kubectl("get", "brokers", "-n", NAMESPACE)
