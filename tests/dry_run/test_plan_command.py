@@ -55,6 +55,11 @@ def test_it_says_what_would_be_applied_and_why_so_many() -> None:
     assert lines[-1] == "3 objects"
 
 
+def test_a_disruption_budget_is_told_with_its_limit() -> None:
+    result = plan(text=SHOP.replace("  app: shop.tasks:app\n", "  app: shop.tasks:app\n  disruption: {}\n"))
+    assert "  apply PodDisruptionBudget mail-worker: at most 1 unavailable" in result.output.splitlines()
+
+
 def test_without_a_redis_every_queue_is_taken_for_empty() -> None:
     assert "  replicas 0: nothing waits or runs" in plan().output.splitlines()
 

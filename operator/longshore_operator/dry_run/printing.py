@@ -84,6 +84,8 @@ def _line(written: Written) -> str:
         containers = ((spec.get("template") or {}).get("spec") or {}).get("containers") or []
         images = ", ".join(each["image"] for each in containers if "image" in each)
         parts = [f"{spec['replicas']} replicas" if "replicas" in spec else "", f"image {images}" if images else ""]
+        if "maxUnavailable" in spec:
+            parts.append(f"at most {spec['maxUnavailable']} unavailable")
         details = "; ".join(part for part in parts if part)
     elif written.verb == "patch":
         details = ", ".join(_paths(written.content))
