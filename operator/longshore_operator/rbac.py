@@ -86,7 +86,12 @@ RULES: tuple[Rule, ...] = (
         verbs=(*_WATCH, "patch"),
         why="which workers are busy, and their deletion cost before a shrink",
     ),
-    Rule(group=SECRETS.group, resources=(SECRETS.plural,), verbs=("get",), why="the password that a Broker names"),
+    Rule(
+        group=SECRETS.group,
+        resources=(SECRETS.plural,),
+        verbs=("get",),
+        why="the passwords and certificates that a Broker names",
+    ),
     Rule(
         group=EVENTS.group,
         resources=(EVENTS.plural,),

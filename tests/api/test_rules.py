@@ -189,14 +189,14 @@ RULES = [
                 "n1:6379/0",
             )
         ),
-        says="must be host:port, like redis-0.redis:6379",
+        says="must be host:port, like redis:6379",
     ),
     Rule(
         kind="Broker",
         path="",
         good=({"sentinel": SENTINEL},),
         bad=({"sentinel": {**SENTINEL, "addresses": ["s1"]}},),
-        says="must be host:port, like redis-0.redis:26379",
+        says="must be host:port, like sentinels:26379",
     ),
     Rule(
         kind="Broker",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import redis
 
@@ -183,3 +185,12 @@ async def inspector(settings: RedisSettings, admin: redis.Redis) -> None:
 
 
 ROLES: Mapping[str, Role] = {"client": client, "worker": worker, "scheduler": scheduler, "inspector": inspector}
+
+_PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+
+
+def rights(role: str) -> list[str]:
+    """The rules of a role's row in the page's table, with those that all need."""
+    [every] = re.findall(r"^\| every program \| (.*) \|$", _PAGE, re.MULTILINE)
+    [own] = re.findall(rf"^\| {role} \| (.*) \|$", _PAGE, re.MULTILINE)
+    return re.findall(r"`([^`]+)`", every) + re.findall(r"`([^`]+)`", own)

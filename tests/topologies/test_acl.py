@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -13,9 +12,7 @@ from longshore import BrokerUnavailable, Client, RedisSettings
 from longshore.broker import scripts
 from longshore.broker.scripts import Script
 from longshore.testing import RedisServer
-from topologies.roles import ROLES
-
-_PAGE = (Path(__file__).parents[2] / "docs" / "redis.md").read_text()
+from topologies.roles import ROLES, rights
 
 # A script's commands, as it calls them by name. Those that it calls by a variable, the roles' programs come across.
 _CALLED = re.compile(rb'redis\.p?call\("([A-Za-z]+)"')
@@ -43,13 +40,6 @@ _SCRIPTS = {
     "inspector": _OF_INSPECTORS,
     "worker": {"enqueue"} | _ALL.keys() - _OF_CLIENTS - _OF_SCHEDULERS - _OF_INSPECTORS,
 }
-
-
-def rights(role: str) -> list[str]:
-    """The rules of a role's row in the page's table, with those that all need."""
-    [every] = re.findall(r"^\| every program \| (.*) \|$", _PAGE, re.MULTILINE)
-    [own] = re.findall(rf"^\| {role} \| (.*) \|$", _PAGE, re.MULTILINE)
-    return re.findall(r"`([^`]+)`", every) + re.findall(r"`([^`]+)`", own)
 
 
 @pytest.fixture

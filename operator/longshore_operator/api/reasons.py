@@ -47,13 +47,13 @@ BROKER_UNREACHABLE = _reason(
 )
 PARTLY_UNREACHABLE = _reason(
     "PartlyUnreachable",
-    "Broker Reachable=False, Ready=False",
+    "Broker Ready=False; Broker Reachable=False",
     "A server of the cluster could not be read; the others were. Pools with a queue there do not shrink.",
     "See the message for the server and its reason; the cluster should replace it by its replica.",
 )
 SECRET_NOT_FOUND = _reason(
     "SecretNotFound",
-    "Broker, WorkerPool Ready=False",
+    "Broker, WorkerPool Ready=False; Broker Reachable=False",
     "A Secret or a key that the Broker names is not there. Running workers go on with what they have.",
     "Create the Secret with that key, or correct the field that names it.",
 )
