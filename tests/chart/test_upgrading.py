@@ -63,9 +63,10 @@ def newer(tmp_path: Path) -> Path:
 def flat(tmp_path: Path) -> Path:
     """Give the operator's chart in its first layout: the definitions are templates of its own."""
     chart = Path(shutil.copytree(CHART, tmp_path / "flat"))
-    shutil.move(chart / "charts/longshore-crds/files", chart / "files")
+    shutil.move(chart / "charts/longshore-crds/files", chart / "definitions")
     definitions = (chart / "charts/longshore-crds/templates/definitions.yaml").read_text()
-    (chart / "templates/crds.yaml").write_text(definitions.replace(".Values.keep", ".Values.crds.keep"))
+    definitions = definitions.replace(".Values.keep", ".Values.crds.keep").replace("files/*", "definitions/*")
+    (chart / "templates/crds.yaml").write_text(definitions)
     shutil.rmtree(chart / "charts")
     declared = yaml.safe_load((chart / "Chart.yaml").read_text())
     del declared["dependencies"]
