@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from chart.rendered import CHART, CRDS_CHART
+from handlers.waiting import eventually
 from localcluster.access import Access
 from localcluster.errors import ClusterError
 from localcluster.fixtures import a_control_plane
@@ -105,6 +106,10 @@ def uid(cluster: Access) -> str:
     return cluster.kubectl("get", "queues.longshore.dev/critical", "-n", NAMESPACE, "--output=jsonpath={.metadata.uid}")
 
 
+def spec(cluster: Access) -> str:
+    return cluster.kubectl("get", "queues.longshore.dev/critical", "-n", NAMESPACE, "--output=jsonpath={.spec}")
+
+
 def owner(cluster: Access) -> str:
     """Give the release that a definition belongs to."""
     path = "{.metadata.annotations.meta\\.helm\\.sh/release-name}"
@@ -120,6 +125,9 @@ def test_an_upgrade_brings_new_fields_and_loses_no_object(cluster: Access, newer
     assert declare(cluster, queueName="critical", newField="x") == before
     cluster.helm("rollback", "longshore", "1", "--namespace", NAMESPACE)
     assert uid(cluster) == before
+    eventually(lambda: "newField" in spec(cluster), False)
+    upgrade(cluster, "longshore", newer)
+    eventually(lambda: "newField" in spec(cluster), True)  # nobody has written it meanwhile
 
 
 def test_an_upgrade_from_the_first_layout_keeps_definitions_and_objects(
@@ -159,8 +167,8 @@ def test_the_example_broker_comes_with_the_definitions_or_after_them(cluster: Ac
         install(cluster, "longshore", CHART, *example)
     install(cluster, "longshore", CHART)
     upgrade(cluster, "longshore", CHART, *example, "--set", "exampleBroker.passwordSecret.name=redis")
-    spec = json.loads(cluster.kubectl("get", "brokers/default", "-n", NAMESPACE, "--output=jsonpath={.spec}"))
-    assert spec["url"] == "redis://redis:6379/0"
-    assert spec["auth"] == {"passwordSecretRef": {"name": "redis", "key": "password"}}
+    declared = json.loads(cluster.kubectl("get", "brokers/default", "-n", NAMESPACE, "--output=jsonpath={.spec}"))
+    assert declared["url"] == "redis://redis:6379/0"
+    assert declared["auth"] == {"passwordSecretRef": {"name": "redis", "key": "password"}}
     cluster.helm("uninstall", "longshore", "--namespace", NAMESPACE)
     assert "default" in cluster.kubectl("get", "brokers", "-n", NAMESPACE)
