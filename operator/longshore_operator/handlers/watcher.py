@@ -126,9 +126,29 @@ class _NoDiffs(kopf.DiffBaseStorage):
         raise NotImplementedError("the watcher never writes")
 
 
+class _NoProgress(kopf.ProgressStorage):
+    """Nor does it keep the progress of handlers, which it would look for in each object."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        raise NotImplementedError("the watcher never writes")
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        return None
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        raise NotImplementedError("the watcher never writes")
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.persistence.diffbase_storage = _NoDiffs()
+    settings.persistence.progress_storage = _NoProgress()
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True  # needs no permission to watch namespaces and CRDs
