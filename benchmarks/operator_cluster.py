@@ -131,22 +131,33 @@ class Watch:
         """``name``: of one object; else all of the namespace's."""
         self.heard: queues.Queue[tuple[float, Manifest]] = queues.Queue()  # at what time.monotonic(), the object
         query = "watch=true&timeoutSeconds=3600" + (f"&fieldSelector=metadata.name%3D{name}" if name else "")
-        self._connection = http.client.HTTPSConnection(
-            urlsplit(namespace.server).netloc, context=namespace._ssl, timeout=3600
-        )
-        self._connection.request(
-            "GET",
-            f"{KINDS[kind].path(namespace.name)}?{query}",
-            headers={"Authorization": f"Bearer {namespace._token}"},
-        )
-        self._socket = self._connection.sock
-        self._response = self._connection.getresponse()
+        self._path = f"{KINDS[kind].path(namespace.name)}?{query}"
+        self._namespace = namespace
+        self._closed = False
+        self._open()
         threading.Thread(target=self._listen, daemon=True).start()
 
+    def _open(self) -> None:
+        connection = http.client.HTTPSConnection(
+            urlsplit(self._namespace.server).netloc, context=self._namespace._ssl, timeout=3600
+        )
+        connection.request("GET", self._path, headers={"Authorization": f"Bearer {self._namespace._token}"})
+        self._socket = connection.sock
+        self._response = connection.getresponse()
+
     def _listen(self) -> None:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # the end of the watch, or of the API server
-            for line in self._response:
-                self.heard.put((time.monotonic(), json.loads(line)["object"]))
+        while not self._closed:
+            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+                for line in self._response:
+                    event = json.loads(line)
+                    if event["type"] != "ERROR":
+                        self.heard.put((time.monotonic(), event["object"]))
+            if self._closed:
+                return
+            # The API server drops those who listen too slowly. A new watch begins with how things are.
+            time.sleep(0.1)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self._open()
 
     def until(self, holds: Callable[[Manifest], bool], *, count: int, within_s: float) -> float:
         """When the last of so many different objects was first heard to be as wanted."""
@@ -172,6 +183,7 @@ class Watch:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed = True
         # The response itself cannot be closed while the thread reads it: it would wait for the next line.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
