@@ -119,7 +119,9 @@ class Yard:
 @pytest.fixture(scope="module")
 def yard(node_cluster: NodeAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """Serve a namespace that admits restricted pods only."""
-    if "longshore" in node_cluster.kubectl("get", "deployments", "--all-namespaces", "--output=name"):
+    try:  # one that another test has uninstalled may take a moment to go
+        eventually(lambda: "longshore" in _deployments(node_cluster), False, within_s=30)
+    except AssertionError:
         pytest.skip("an operator is installed in this cluster; `make demo-down` or `make cluster-down` first")
     before = node_cluster.kubectl("get", "crd", "--output=name")
     node_cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename", CRDS)
@@ -138,6 +140,10 @@ def yard(node_cluster: NodeAccess, tmp_path_factory: pytest.TempPathFactory) -> 
     finally:
         if "longshore.dev" not in before:
             node_cluster.kubectl("delete", "--wait=false", "--filename", CRDS)
+
+
+def _deployments(node: NodeAccess) -> str:
+    return node.kubectl("get", "deployments", "--all-namespaces", "--output=name")
 
 
 def load_go_worker(node: NodeAccess, folder: Path, *versions: str) -> None:
