@@ -86,6 +86,18 @@ def test_a_secret_that_goes_leaves_running_workers_alone() -> None:
     assert annotation(world.child) == "v1"
 
 
+def test_no_pod_is_replaced_by_one_that_could_not_start_without_the_secret() -> None:
+    world = settled(PoolWorld(pool=pool(replicas=2), broker=WITH_PASSWORD, secret=FOUND))
+    before = len(world.applied)
+    world.secret = MISSING
+    world.pool = pool(replicas=3, image="shop:2.0")
+    world.run(10)
+    assert (len(world.applied), world.replicas) == (before, 3)  # the count is no matter of the Secret
+    world.secret = FOUND
+    world.run(10)
+    assert (len(world.applied), world.replicas) == (before + 1, 3)
+
+
 def test_a_changed_secret_replaces_the_pods_exactly_once() -> None:
     world = settled(PoolWorld(pool=pool(replicas=2), broker=WITH_PASSWORD, secret=FOUND))
     assert annotation(world.child) == "v1"

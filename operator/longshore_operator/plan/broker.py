@@ -74,7 +74,7 @@ def _scheduler(
     if child is None and (_secret_missing(observed) or _secret_not_read(broker, observed)):
         return [], ()
     wanted = desired_scheduler_deployment(broker, secret_version=_secret_version(observed), settings=settings)
-    planned = plan_child(wanted, child, apply_error=observed.apply_error)
+    planned = plan_child(wanted, child, apply_error=observed.apply_error, hold_template=_secret_missing(observed))
     return list(planned.actions), planned.notes
 
 

@@ -70,12 +70,18 @@ class ChildPlan:
 
 
 def plan_child(
-    wanted: Manifest, child: ChildDeployment | None, *, apply_error: str | None, leave_count: bool = False
+    wanted: Manifest,
+    child: ChildDeployment | None,
+    *,
+    apply_error: str | None,
+    leave_count: bool = False,
+    hold_template: bool = False,
 ) -> ChildPlan:
     """Compare ``wanted`` with what is there. Nothing to do when it is as we applied it, someone else's, or going away.
 
     ``apply_error``: the API server refuses the wanted template now; then the count of the last good one still follows.
     ``leave_count``: the count is whatever it is, and nobody's edit of it is undone.
+    ``hold_template``: pods of another template could not start now, so those that run are not replaced by such.
     """
     if child is None:
         return ChildPlan(actions=(ApplyDeployment(manifest=wanted, why="absent"),), changing=True)
@@ -92,6 +98,8 @@ def plan_child(
     if leave_count:
         lost.pop("spec.replicas", None)
     changing = applied.get(DIGEST_ANNOTATION) != asked[DIGEST_ANNOTATION]
+    if changing and hold_template:
+        return ChildPlan() if replicas == current else ChildPlan(actions=(_scale(live, replicas),))
     if changing:
         # What is to change is not yet ours to lose; an edit of the rest is overwritten in the same step.
         lost = {path: editor for path, editor in lost.items() if path == "spec.replicas"}
@@ -107,16 +115,18 @@ def plan_child(
 
     actions: list[Action] = []
     if apply_error is not None and changing and replicas != current:
-        actions.append(
-            ScaleDeployment(
-                name=name, uid=live["metadata"]["uid"], replicas=replicas, why=f"replicas {current} → {replicas}"
-            )
-        )
+        actions.append(_scale(live, replicas))
     actions.append(ApplyDeployment(manifest=wanted, why="; ".join(why)))
     notes: tuple[Note, ...] = ()
     if lost and not changing:
         notes = (edit_undone("Deployment", name, lost),)
     return ChildPlan(actions=tuple(actions), notes=notes, changing=changing)
+
+
+def _scale(live: Manifest, replicas: int) -> ScaleDeployment:
+    metadata, current = live["metadata"], live["spec"].get("replicas", 1)
+    why = f"replicas {current} → {replicas}"
+    return ScaleDeployment(name=metadata["name"], uid=metadata["uid"], replicas=replicas, why=why)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

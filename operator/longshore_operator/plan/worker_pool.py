@@ -78,6 +78,7 @@ def _plan(pool: WorkerPool, broker: Broker, observed: ObservedPool, now: datetim
         observed.deployment,
         apply_error=observed.apply_error,
         leave_count=auto is not None and auto.dry_run,
+        hold_template=observed.secret is not None and not observed.secret.found,
     )
     budget = plan_disruption_budget(desired_disruption_budget(pool), observed.budget)
     actions: tuple[Action, ...] = child.actions

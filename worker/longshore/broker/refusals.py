@@ -41,7 +41,8 @@ def named_reason(command: Sequence[Any], error: exceptions.RedisError) -> str:
     """Redis' words, and what they do not say where a person needs it to put things right."""
     words = str(error) or type(error).__name__
     if isinstance(error, exceptions.MovedError):
-        return "it is a node of a cluster, and the key is another node's; write redis-cluster:// instead of redis://"
+        problem = "it is a node of a cluster, and the key is another node's"
+        return f"{problem}; write redis-cluster:// instead of redis:// (in a Broker: spec.cluster, not spec.url)"
     if is_refusal(error):
         return f"{words} (permission is missing for {_described(command)})"
     return words
