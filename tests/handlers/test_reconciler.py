@@ -7,6 +7,7 @@ visits that are due later, and what the liveness probe is told. Left out: what a
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -60,6 +61,28 @@ async def test_of_those_that_wait_brokers_and_pools_come_first_and_else_who_came
             reconciler.add(key)
         await until(lambda: reconciler.idle)
     assert visits == [pool, broker, TWO, ONE]
+
+
+async def test_many_visits_that_wait_for_nothing_leave_others_their_turn() -> None:
+    turns: list[int] = []
+    visits = 0
+
+    async def visit(_key: Key) -> None:
+        nonlocal visits
+        visits += 1
+
+    async def another() -> None:
+        while True:
+            turns.append(visits)
+            await asyncio.sleep(0)
+
+    async with running(visit) as reconciler:
+        for number in range(500):
+            reconciler.add(Key(kind="Queue", namespace="n", name=str(number)))
+        task = asyncio.create_task(another())
+        await until(lambda: reconciler.idle)
+        task.cancel()
+    assert max(later - earlier for earlier, later in itertools.pairwise(turns)) <= 2  # as many as there are workers
 
 
 async def test_a_change_during_a_visit_is_another_visit_after_it_and_never_beside_it() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +28,9 @@ WORKERS = 32
 # When thousands wait: workers for a backlog come before what is said of a queue.
 _FIRST = frozenset({BROKERS.kind, WORKER_POOLS.kind})
 VISIT_AT_MOST_S = 60.0
+# Objects that are looked at for no other reason than that it is long ago: those that came together part by and by.
+_SPREAD_FROM = timedelta(seconds=10)
+_SPREAD = (0.8, 1.0)
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_MOST_S = 60.0
 _BACKOFF_UNAVAILABLE_S = 15.0  # at most: what keeps the API server from answering is not about the object
@@ -137,6 +141,9 @@ class Reconciler:
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
+            # A visit that found nothing to do has not waited for anything. A thousand of those in a row must not keep
+            # the Lease, the watches and the polls from their turn.
+            await asyncio.sleep(0)
 
     async def _visit_once(self, key: Key) -> None:
         try:
@@ -167,7 +174,7 @@ class Reconciler:
         else:
             self._failures.pop(key, None)
             if delay is not None:
-                self.add_after(key, delay)
+                self.add_after(key, delay if delay < _SPREAD_FROM else delay * random.uniform(*_SPREAD))
 
     def _failed(self, key: Key, error: Exception, what: str) -> int:
         """Have it repeated later; how often it has failed in a row."""
