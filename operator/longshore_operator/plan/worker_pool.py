@@ -9,8 +9,8 @@ from typing import Any
 
 from longshore_operator.api import reasons
 from longshore_operator.api.broker import Broker
-from longshore_operator.api.conditions import FALLBACK, PAUSED, READY, SCALING_ACTIVE, SCALING_LIMITED
-from longshore_operator.api.worker_pool import FallbackBehavior, WorkerPool, WorkerPoolSpec
+from longshore_operator.api.conditions import READY, SCALING_ACTIVE
+from longshore_operator.api.worker_pool import FallbackBehavior, WorkerPool
 from longshore_operator.plan.actions import Action, Note, Plan
 from longshore_operator.plan.child import ChildPlan, conflict_message, plan_child, rollout
 from longshore_operator.plan.conditions import Condition
@@ -27,6 +27,12 @@ from longshore_operator.plan.names import (
 )
 from longshore_operator.plan.observed import ObservedPool, SecretReading
 from longshore_operator.plan.pool_health import failing_workers, progressing_condition, ready_condition
+from longshore_operator.plan.pool_scaling import (
+    fallback_condition,
+    paused_condition,
+    scaling_active_condition,
+    scaling_limited_condition,
+)
 from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
 from longshore_operator.plan.replicas import Decision, decide_replicas, hold_memory
 from longshore_operator.plan.status import report
@@ -125,7 +131,7 @@ def _known_rate(pool: WorkerPool) -> float | None:
 
 def _blocked(pool: WorkerPool, observed: ObservedPool, condition: Condition, now: datetime) -> Plan:
     """Nothing can be done for the pool; what exists goes on as it is."""
-    conditions = [condition, replace(condition, type=SCALING_ACTIVE), _paused(pool)]
+    conditions = [condition, replace(condition, type=SCALING_ACTIVE), paused_condition(pool)]
     state = rollout(observed.deployment)
     fields = {
         "replicas": state.replicas,
@@ -181,10 +187,10 @@ def _conditions(
     return [
         _ready(pool, broker, observed, decision, budget),
         progressing_condition(desired=decision.replicas, rollout=state, changing=child.changing),
-        _scaling_active(pool, broker, observed, load),
-        _scaling_limited(decision),
-        _fallback(pool, decision),
-        _paused(pool),
+        scaling_active_condition(pool, broker, observed, load),
+        scaling_limited_condition(decision),
+        fallback_condition(pool, decision),
+        paused_condition(pool),
     ]
 
 
@@ -225,93 +231,6 @@ def _budget_problem(pool: WorkerPool, observed: ObservedPool, budget: BudgetPlan
         message = f"PodDisruptionBudget {worker_disruption_budget(pool)}: {observed.budget_error}"
         return _not_ready(reasons.DISRUPTION_BUDGET_REFUSED, message)
     return None
-
-
-def _scaling_active(pool: WorkerPool, broker: Broker, observed: ObservedPool, load: Load | None) -> Condition:
-    auto = pool.spec.autoscaling
-    if auto is None:
-        return Condition(
-            type=SCALING_ACTIVE, status=False, reason=reasons.AUTOSCALING_OFF, message="spec.replicas is the count."
-        )
-    if auto.paused:
-        return Condition(
-            type=SCALING_ACTIVE,
-            status=False,
-            reason=reasons.AUTOSCALING_PAUSED,
-            message="The count is frozen, because spec.autoscaling.paused is true.",
-        )
-    if auto.dry_run:
-        return Condition(
-            type=SCALING_ACTIVE,
-            status=False,
-            reason=reasons.DRY_RUN,
-            message="What the count would be is only told in status, because spec.autoscaling.dryRun is true.",
-        )
-    problem = reading_problem(SCALING_ACTIVE, broker, observed.reading)
-    if problem is not None:
-        return problem
-    if load is not None and load.unreadable and load.problem is not None:
-        return Condition(
-            type=SCALING_ACTIVE,
-            status=False,
-            reason=reasons.BROKER_UNREACHABLE if load.cut_off else reasons.WRONG_TYPE,
-            message=f"Queue {load.unreadable[0]} cannot be read, so the pool does not shrink: {load.problem}",
-        )
-    return Condition(
-        type=SCALING_ACTIVE,
-        status=True,
-        reason=reasons.FOLLOWING_BACKLOG,
-        message="The count follows the backlog." + _ignored_replicas(pool),
-    )
-
-
-def _ignored_replicas(pool: WorkerPool) -> str:
-    """For whoever scales the pool by hand, or by a HorizontalPodAutoscaler, and wonders why nothing happens."""
-    if pool.spec.replicas == WorkerPoolSpec.model_fields["replicas"].default:
-        return ""
-    return (
-        f" spec.replicas, {pool.spec.replicas}, is not used, nor is what `kubectl scale` writes: change "
-        "spec.autoscaling, or remove it."
-    )
-
-
-def _scaling_limited(decision: Decision) -> Condition:
-    messages = {
-        None: "The count is what the backlog asks for.",
-        reasons.MAX_REPLICAS: "The backlog asks for more workers than maxReplicas.",
-        reasons.STEP_LIMITED: "The next step is limited by maxStep.",
-    }
-    return Condition(
-        type=SCALING_LIMITED,
-        status=decision.limit is not None,
-        reason=decision.limit or reasons.NOT_LIMITED,
-        message=messages[decision.limit],
-    )
-
-
-_FALLBACKS = {
-    FallbackBehavior.STATIC: (reasons.FALLBACK_STATIC, "the count is fallback.replicas"),
-    FallbackBehavior.CURRENT_IF_HIGHER: (
-        reasons.FALLBACK_CURRENT_IF_HIGHER,
-        "the count is at least fallback.replicas",
-    ),
-}
-
-
-def _fallback(pool: WorkerPool, decision: Decision) -> Condition:
-    if decision.fallback is None:
-        message = "The count needs no fallback."
-        return Condition(type=FALLBACK, status=False, reason=reasons.NO_FALLBACK, message=message)
-    reason, what = _FALLBACKS[decision.fallback]
-    message = f"Broker {pool.spec.broker_ref} cannot be read, so {what}; see its Reachable condition."
-    return Condition(type=FALLBACK, status=True, reason=reason, message=message)
-
-
-def _paused(pool: WorkerPool) -> Condition:
-    if pool.spec.autoscaling is not None and pool.spec.autoscaling.paused:
-        message = "The count is frozen, because spec.autoscaling.paused is true."
-        return Condition(type=PAUSED, status=True, reason=reasons.PAUSED_BY_SPEC, message=message)
-    return Condition(type=PAUSED, status=False, reason=reasons.NOT_PAUSED, message="The count is not frozen.")
 
 
 def _fields(
