@@ -28,9 +28,9 @@ Manifest = dict[str, Any]
 
 FIELD_MANAGER = "longshore"
 _PAGE = 500  # objects a list request
-# What keeps an API server from being flooded is how many requests it has to work on at once: an eighth of what its own
-# priorities and fairness give to all service accounts by default. The rate only bounds what a defect of ours could do.
-_REQUESTS_AT_ONCE = 32
+# What keeps an API server from being flooded is how many requests it has to work on at once; one that is slow is asked
+# less often by that alone. The rate only bounds what a defect of ours could do.
+_REQUESTS_AT_ONCE = 16
 _REQUESTS_A_SECOND = 300.0
 _REQUESTS_BURST = 600
 _TIMEOUT_S = 15.0
@@ -54,7 +54,7 @@ _WEBHOOK_AWAY = "failed calling webhook"
 class ApiClient:
     """Each method is one request, or one a page, and raises an :class:`ApiError` of the kind that fits.
 
-    Requests wait for a place (32 at once) and for a token (300 a second on average), so that thousands of objects do
+    Requests wait for a place (16 at once) and for a token (300 a second on average), so that thousands of objects do
     not flood the API server; ``timeout_s`` counts from the moment a request is sent. ``priority`` skips both waits:
     for the Lease. An overloaded server that says when to come back (Retry-After) gets no other request until then.
 

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 Visit = Callable[[Key], Awaitable[timedelta | None]]  # how long until the next visit at the latest; None: when told
 
 # A visit mostly waits for the API server; the client sees to it that not too many requests do so at once.
-WORKERS = 32
+WORKERS = 16
 # When thousands wait: workers for a backlog come before what is said of a queue.
 _FIRST = frozenset({BROKERS.kind, WORKER_POOLS.kind})
 VISIT_AT_MOST_S = 60.0
