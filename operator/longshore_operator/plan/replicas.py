@@ -18,7 +18,6 @@ fallback) is obeyed at once, without any window. What cannot be read changes not
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -27,6 +26,7 @@ from longshore_operator.api.durations import format_duration
 from longshore_operator.api.worker_pool import Autoscaling, FallbackBehavior, ScaleDown, ScaleUp, WorkerPoolSpec
 from longshore_operator.plan.load import Load
 from longshore_operator.plan.observed import PoolMemory
+from longshore_operator.plan.pool_memory import forget, none_later, remember
 from longshore_operator.plan.throughput import Throughput, measure, worked
 from longshore_operator.plan.windows import windows_at
 
@@ -35,7 +35,6 @@ from longshore_operator.plan.windows import windows_at
 HEARTBEAT_LAG = timedelta(seconds=10)
 # Plans are also made between polls, when an object changes; those are no further steps.
 _SHORTEST_STEP = timedelta(milliseconds=400)
-_SELDOM = timedelta(seconds=5)  # longer than what is between two plans of a pool with work
 # A shrink leaves room for so much more than the present flow. Without it a count that just suffices and one more would
 # take turns, since neither a speed nor a flow is measured to the last digit.
 _ROOM = 1.1
@@ -76,8 +75,8 @@ def decide_replicas(
     adopted = memory is None
     count = 0 if found is None else found
     if memory is None:
-        memory = _forget(PoolMemory(observed_since=now, replicas=count), count, now)
-    memory = _none_later(memory, now)
+        memory = forget(PoolMemory(observed_since=now, replicas=count), count, now)
+    memory = none_later(memory, now)
     subject = (spec.image, spec.app, spec.concurrency, spec.queues, spec.template)
     known = memory.throughput
     if known is None or known.subject != subject:
@@ -121,19 +120,19 @@ def _decide(
     """``adopted``: the count was only just found, and, when ``fresh``, there is no Deployment at all yet."""
     auto = spec.autoscaling
     if auto is None:
-        memory = _forget(memory, spec.replicas, now)
+        memory = forget(memory, spec.replicas, now)
         return _settle(memory, spec.replicas, f"replicas is {spec.replicas}", None, now, adopted=adopted)
     current = memory.replicas
     if auto.paused:
         count = auto.min_replicas if fresh else current  # when fresh, there is no count to freeze
-        memory = _forget(memory, count, now)
+        memory = forget(memory, count, now)
         return _settle(memory, count, "autoscaling is paused", None, now, adopted=adopted)
     floor = max(auto.min_replicas, memory.windows.min_replicas if memory.windows else 0)
     if load is None:
         return _unread(auto, memory, floor, now, failures=failures, adopted=adopted)
 
     demand, formula = _demand(spec, load, memory.throughput)
-    memory = _remember(memory, auto, demand, now)
+    memory = remember(memory, auto, demand, now)
     idle = load.idle and not worked(memory.throughput, load.work)
     memory = replace(memory, idle_since=(memory.idle_since or now) if idle else None)
     if demand >= current:
@@ -164,7 +163,7 @@ def _unread(
             count = max(current, count)
         text = f"fallback {in_force} {fallback.replicas or 0}, because the Broker cannot be read"
     count = min(max(count, floor), auto.max_replicas)
-    memory = _remember(replace(memory, idle_since=None, shrink_held_since=None), auto, count, now)
+    memory = remember(replace(memory, idle_since=None, shrink_held_since=None), auto, count, now)
     return replace(_settle(memory, count, text, None, now, adopted=adopted), fallback=in_force)
 
 
@@ -276,57 +275,6 @@ def _ceil(quotient: float) -> int:
 def _number(number: float) -> str:
     """Two significant digits, and all of those before the point."""
     return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
-
-
-def _remember(memory: PoolMemory, auto: Autoscaling, demand: int, now: datetime) -> PoolMemory:
-    """Take a sample. Of samples that a later one outdoes, nothing is kept, so memory stays small."""
-    memory = _lasting(memory, now)
-    highs = [each for each in memory.highs if each[1] > demand and now - each[0] < auto.scale_down.stabilization]
-    lows = [each for each in memory.lows if each[1] < demand and now - each[0] < auto.scale_up.stabilization]
-    return replace(memory, highs=(*highs, (now, demand)), lows=(*lows, (now, demand)))
-
-
-def _lasting(memory: PoolMemory, now: datetime) -> PoolMemory:
-    """A pool without workers and tasks is seldom planned: what it needed then, it needed until a moment ago.
-
-    Only for growth. Pools with workers, which alone can shrink, are planned every few seconds.
-    """
-    if not memory.lows or now - memory.lows[-1][0] <= _SELDOM:
-        return memory
-    *lows, (_, low) = memory.lows
-    return replace(memory, lows=(*lows, (now, low)))
-
-
-def _none_later(memory: PoolMemory, now: datetime) -> PoolMemory:
-    """Nothing is remembered from the future: a clock that was set back would hold every window open for that long."""
-    if all(time is None or time <= now for time in _times(memory)):
-        return memory
-    held, grown, shrunk = memory.shrink_held_since, memory.grown_at, memory.shrunk_at
-    return replace(
-        memory,
-        observed_since=min(memory.observed_since, now),
-        highs=tuple((min(time, now), demand) for time, demand in memory.highs),
-        lows=tuple((min(time, now), demand) for time, demand in memory.lows),
-        idle_since=memory.idle_since and min(memory.idle_since, now),
-        shrink_held_since=held and min(held, now),
-        grown_at=grown and min(grown, now),
-        shrunk_at=shrunk and min(shrunk, now),
-    )
-
-
-def _times(memory: PoolMemory) -> Iterator[datetime | None]:
-    yield from (memory.observed_since, memory.idle_since, memory.shrink_held_since, memory.grown_at, memory.shrunk_at)
-    yield from (time for time, _ in (*memory.highs, *memory.lows))
-
-
-def hold_memory(memory: PoolMemory, now: datetime) -> PoolMemory:
-    """For a pool of which nothing can be decided now."""
-    return _forget(memory, memory.replicas, now)
-
-
-def _forget(memory: PoolMemory, count: int, now: datetime) -> PoolMemory:
-    """While the backlog does not decide, the count stands for the demand: when it does again, windows start anew."""
-    return replace(memory, highs=((now, count),), lows=((now, count),), idle_since=None, shrink_held_since=None)
 
 
 def _settle(memory: PoolMemory, count: int, text: str, limit: str | None, now: datetime, *, adopted: bool) -> Decision:

@@ -27,6 +27,7 @@ from longshore_operator.plan.names import (
 )
 from longshore_operator.plan.observed import ObservedPool, SecretReading
 from longshore_operator.plan.pool_health import failing_workers, progressing_condition, ready_condition
+from longshore_operator.plan.pool_memory import hold_memory
 from longshore_operator.plan.pool_scaling import (
     fallback_condition,
     paused_condition,
@@ -34,7 +35,7 @@ from longshore_operator.plan.pool_scaling import (
     scaling_limited_condition,
 )
 from longshore_operator.plan.reading import current_snapshot, not_found, not_read_yet, reading_problem
-from longshore_operator.plan.replicas import Decision, decide_replicas, hold_memory
+from longshore_operator.plan.replicas import Decision, decide_replicas
 from longshore_operator.plan.status import report
 from longshore_operator.plan.timestamps import format_time
 
