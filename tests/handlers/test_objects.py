@@ -358,19 +358,6 @@ def test_a_change_of_the_count_rolls_no_pod_and_a_change_of_the_image_leaves_the
     stays(lambda: namespace.replicas("crew-worker"), 4, for_s=2)
 
 
-def test_kubectl_scale_changes_the_pool_and_the_deployment_follows(
-    namespace: Namespace, operator: OperatorProcess, redis_url: str
-) -> None:
-    namespace.apply(broker(redis_url))
-    namespace.apply(pool("crew", "mail"))
-    eventually(lambda: namespace.replicas("crew-worker"), 1)
-    namespace.access.kubectl("scale", "workerpool", "crew", "--replicas=3", "--namespace", namespace.name)
-    eventually(lambda: namespace.replicas("crew-worker"), 3)
-    eventually(lambda: (namespace.get("WorkerPool", "crew") or {})["status"]["replicas"], 3)
-    status = (namespace.get("WorkerPool", "crew") or {})["status"]
-    assert "longshore.dev/pool=crew" in status["selector"]
-
-
 def test_a_restarted_operator_adopts_the_count_that_it_finds(
     namespace: Namespace, tmp_path: Path, redis_url: str
 ) -> None:
