@@ -49,7 +49,7 @@ async def test_changes_that_come_while_an_object_waits_are_one_visit() -> None:
     assert visits == [ONE, TWO]
 
 
-async def test_of_those_that_wait_brokers_and_pools_come_first_and_else_who_came_first() -> None:
+async def test_of_those_that_wait_brokers_come_first_then_pools_and_else_who_came_first() -> None:
     visits: list[Key] = []
     pool, broker = Key(kind="WorkerPool", namespace="n", name="z"), Key(kind="Broker", namespace="n", name="y")
 
@@ -60,7 +60,7 @@ async def test_of_those_that_wait_brokers_and_pools_come_first_and_else_who_came
         for key in (TWO, ONE, pool, broker):
             reconciler.add(key)
         await until(lambda: reconciler.idle)
-    assert visits == [pool, broker, TWO, ONE]
+    assert visits == [broker, pool, TWO, ONE]
 
 
 async def test_many_visits_that_wait_for_nothing_leave_others_their_turn() -> None:

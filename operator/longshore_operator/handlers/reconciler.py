@@ -25,8 +25,9 @@ Visit = Callable[[Key], Awaitable[timedelta | None]]  # how long until the next 
 
 # A visit mostly waits for the API server; the client sees to it that not too many requests do so at once.
 WORKERS = 16
-# When thousands wait: workers for a backlog come before what is said of a queue.
-_FIRST = frozenset({BROKERS.kind, WORKER_POOLS.kind})
+# When thousands wait: first what all others of a Broker depend on, then workers for a backlog, then what is to be said.
+_RANKS = {BROKERS.kind: 0, WORKER_POOLS.kind: 1}
+_LAST = 2
 VISIT_AT_MOST_S = 60.0
 # Objects that are looked at for no other reason than that it is long ago: those that came together part by and by.
 _SPREAD_FROM = timedelta(seconds=10)
@@ -49,7 +50,7 @@ class Reconciler:
     def __init__(self, visit: Visit, *, workers: int = WORKERS) -> None:
         self._visit = visit
         self._workers = workers
-        self._ready: asyncio.PriorityQueue[tuple[bool, int, Key]] = asyncio.PriorityQueue()
+        self._ready: asyncio.PriorityQueue[tuple[int, int, Key]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()  # of equal priority, the first to come is the first to be visited
         self._queued: set[Key] = set()
         self._active: dict[Key, float] = {}  # since when, loop time
@@ -78,7 +79,7 @@ class Reconciler:
         self._cancel_timer(key)
         if key not in self._queued:
             self._queued.add(key)
-            self._ready.put_nowait((key.kind not in _FIRST, next(self._numbers), key))
+            self._ready.put_nowait((_RANKS.get(key.kind, _LAST), next(self._numbers), key))
 
     def add_after(self, key: Key, delay: timedelta) -> None:
         """Visit the object once this long has passed, or earlier when told to."""
