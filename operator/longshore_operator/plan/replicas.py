@@ -142,11 +142,13 @@ def _decide(
         memory, count, why, limit = _shrink(auto, memory, load, current, demand, now)
     bounded = min(max(count, floor), auto.max_replicas)
     if bounded < count:
-        why, limit = "limited by maxReplicas", reasons.MAX_REPLICAS
+        why, limit = "limited by maxReplicas", reasons.MAX_REPLICAS if demand > bounded else None
     elif bounded > count:
         why = "at least minReplicas"
         if memory.windows is not None and memory.windows.open is not None and floor > auto.min_replicas:
             why = f"at least {floor} by the schedule {memory.windows.open.cron}"
+        if demand <= bounded:
+            limit = None  # not maxStep is what keeps the count from its demand
     text = formula if why is None else f"{formula}, {why}"
     return _settle(memory, bounded, text, limit, now, adopted=adopted)
 
