@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from handlers.waiting import eventually
 from localcluster.access import Access
+from longshore_operator.cluster.answers import decode
 from longshore_operator.cluster.resources import (
     BROKERS,
     DEPLOYMENTS,
@@ -99,11 +100,24 @@ class Namespace:
         )
         try:
             with urllib.request.urlopen(request, context=self._ssl, timeout=30) as response:
-                answer: Manifest = json.loads(response.read())
+                answer: Manifest = decode(response.read())
                 return answer
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
+            raise Refused(json.loads(error.read()).get("message")) from error
+
+    def send(self, path: str, text: str) -> None:
+        """POST of a text as it is; of the answer, only whether it is a refusal is read."""
+        request = urllib.request.Request(
+            self.server + path,
+            method="POST",
+            data=text.encode(),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+        )
+        try:
+            urllib.request.urlopen(request, context=self._ssl, timeout=30).close()
+        except urllib.error.HTTPError as error:
             raise Refused(json.loads(error.read()).get("message")) from error
 
     def apply(self, manifest: Mapping[str, Any], *, manager: str = "person") -> Manifest:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum, StrEnum
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from longshore_operator.api.durations import Duration
+from longshore_operator.api.nesting import OpenObject
 from longshore_operator.api.resource import ApiModel, Resource
 
 DEFAULT_BROKER = "default"  # the Broker that is meant when brokerRef is absent
@@ -100,7 +101,7 @@ class Scheduler(ApiModel):
     replicas: int = 1  # one is active, the others stand by
     image: str | None = None  # None: the operator's own
     resources: Resources | None = None
-    template: Mapping[str, Any] | None = None  # a PodTemplateSpec; its container `scheduler` is ours to complete
+    template: OpenObject | None = None  # a PodTemplateSpec; its container `scheduler` is ours to complete
 
 
 class BrokerSpec(ApiModel):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from longshore.protocol.periodic import CatchUp, Overlap
 from longshore_operator.api.broker import DEFAULT_BROKER
 from longshore_operator.api.durations import Duration
+from longshore_operator.api.nesting import OpenObject
 from longshore_operator.api.resource import ApiModel, Resource
 
 
@@ -16,7 +17,7 @@ class TaskTemplate(ApiModel):
     """The task that each tick enqueues."""
 
     type: str
-    payload: Mapping[str, Any] | None = None  # a JSON object
+    payload: OpenObject | None = None  # a JSON object
     payload_base64: str | None = None  # any bytes, instead of payload
     queue: str = "default"
     max_retry: int = 25

@@ -79,7 +79,8 @@ NAME_CONFLICT = _reason(
 INVALID_SPEC = _reason(
     "InvalidSpec",
     "any kind, Ready=False",
-    "The object cannot be read, although the API server has stored it: it is older than a rule of the schema.",
+    "The object cannot be read, although the API server has stored it: it is older than a rule of the schema, or a "
+    "field that may hold anything is nested too deep.",
     "Correct the fields that the message names.",
 )
 NOT_PAUSED = _reason("NotPaused", "Queue, WorkerPool Paused=False", "Nothing is paused.")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from longshore_operator.api.broker import DEFAULT_BROKER
 from longshore_operator.api.durations import Duration
+from longshore_operator.api.nesting import OpenObject
 from longshore_operator.api.resource import ApiModel, Resource
 
 
@@ -107,7 +107,7 @@ class WorkerPoolSpec(ApiModel):
     autoscaling: Autoscaling | None = None
     rollout: RollingUpdate = Field(default_factory=RollingUpdate)
     disruption: Disruption | None = None  # None: no PodDisruptionBudget
-    template: Mapping[str, Any] | None = None  # a PodTemplateSpec; its container `worker` is ours to complete
+    template: OpenObject | None = None  # a PodTemplateSpec; its container `worker` is ours to complete
 
 
 class WorkerPool(Resource):

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 
+from longshore_operator.cluster.answers import decode
 from longshore_operator.cluster.connection import Connection
 from longshore_operator.cluster.resources import Resource
 from longshore_operator.cluster.throttle import TokenBucket
@@ -243,7 +244,7 @@ class ApiClient:
                 self.requests.add(verb, resource, code)
                 self.durations.observe(clock() - started, verb)
         try:
-            answer = json.loads(text) if text else {}
+            answer = decode(text) if text else {}
         except ValueError:
             answer = {"message": text[:500]}
         if not isinstance(answer, dict):

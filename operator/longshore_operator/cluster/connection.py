@@ -14,6 +14,7 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
+from longshore_operator.cluster.answers import Response
 from longshore_operator.errors import LoginError
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Connection:
             middlewares=chain,
             proxy=self._configuration.proxy or None,
             read_bufsize=2**20,
+            response_class=Response,
         )
 
     async def _authorize(self, request: aiohttp.ClientRequest, handler: Handler) -> aiohttp.ClientResponse:

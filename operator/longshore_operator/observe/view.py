@@ -123,7 +123,9 @@ class View:
         except InvalidResource as error:
             # The schema should have refused it: an older or newer CRD is installed.
             self._unreadable[key] = error
-            logger.exception("an object cannot be read", extra={"action": "parse", "object": str(key)})
+            logger.warning(
+                "an object cannot be read", extra={"action": "parse", "object": str(key), "error": error.problem}
+            )
             return
         self._models[key] = model
         for place_of_queue in _queues(model):
