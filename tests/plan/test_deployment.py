@@ -175,6 +175,8 @@ def test_a_worker_of_an_app_is_probed() -> None:
     container = worker()
     assert container["ports"] == [{"name": "health", "containerPort": 8081, "protocol": "TCP"}]
     assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "health"}
+    # A worker on a starved node is given a minute: longer than its leases last.
+    assert container["livenessProbe"]["periodSeconds"] * container["livenessProbe"]["failureThreshold"] == 60
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
 
 

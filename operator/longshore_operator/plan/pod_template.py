@@ -109,7 +109,9 @@ def _container(
         # often, so that a fresh worker is seen as ready soon.
         patience_s = int(REDIS_WAIT.total_seconds()) + 180
         container["startupProbe"] = {**_probe("/livez"), "periodSeconds": 1, "failureThreshold": patience_s}
-        container["livenessProbe"] = {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 3}
+        # A worker that answers late is most often on a node that is starved, and to restart it there would cost running
+        # tasks. Nothing is lost by patience: of one that hangs, the leases end by themselves after half a minute.
+        container["livenessProbe"] = {**_probe("/livez"), "periodSeconds": 10, "failureThreshold": 6}
         container["readinessProbe"] = {**_probe("/readyz"), "periodSeconds": 5, "failureThreshold": 2}
     return container
 
