@@ -186,6 +186,24 @@ async def test_a_large_queue_is_retired_in_calls_that_each_end_soon(
     assert await inspector.retire_queue("default", delete_tasks=True)
 
 
+@pytest.mark.parametrize("being_aggregated", [False, True])
+async def test_many_small_groups_are_retired_in_calls_that_each_end_soon(
+    inspector: Inspector, redis_client: redis.Redis, being_aggregated: bool
+) -> None:
+    groups = [keys.group("default", f"g{number}") for number in range(30)]
+    for group in groups:
+        redis_client.zadd(group, {"t": 1.0})
+    if being_aggregated:
+        redis_client.zadd(keys.aggregation_sets("default"), dict.fromkeys(groups, 1.0))
+    else:
+        redis_client.sadd(keys.groups("default"), *(f"g{number}" for number in range(30)))
+    for left in (29, 28):
+        assert not await inspector.retire_queue("default", delete_tasks=True, within=timedelta(0))
+        assert redis_client.exists(*groups) == left
+    assert await inspector.retire_queue("default", delete_tasks=True)
+    assert redis_client.keys() == []
+
+
 async def test_a_queue_that_was_only_paused_is_retired(inspector: Inspector, redis_client: redis.Redis) -> None:
     redis_client.set(keys.paused("default"), 1)
     assert await inspector.retire_queue("default", delete_tasks=False)

@@ -68,17 +68,30 @@ class Removal(Bulk):
 
     async def _delete_waiting(self, queue: str, until: float) -> bool:
         """Delete what waits, batch by batch; whether it came to the end in time."""
-        await self._delete_aggregation_sets(queue, codec.unix_seconds(self._clock()))
+        sets = keys.aggregation_sets(queue)
+        for member in await self._members(queue, codec.unix_seconds(self._clock())):
+            if not await self._delete_some(queue, member, TaskState.AGGREGATING, b"", until):
+                return False
+            await self._redis.run([("ZREM", sets, member)])
         for state in (state for state in TaskState if state is not TaskState.ACTIVE):
             async for container, group in self._containers(queue, state, None):
-                arguments = [_RETIRED_AT_ONCE, state.value, group, keys.queue_prefix(queue)]
-                while True:
-                    seen, _ = await self._redis.call(DELETE_ALL, [container, keys.groups(queue)], arguments)
-                    if seen < _RETIRED_AT_ONCE:
-                        break
-                    if time.monotonic() > until:
-                        return False
+                if not await self._delete_some(queue, container, state, group, until):
+                    return False
         return True
+
+    async def _delete_some(
+        self, queue: str, container: Argument, state: TaskState, group: Argument, until: float
+    ) -> bool:
+        """Delete a container's tasks; whether to go on with the next."""
+        while True:
+            arguments = [_RETIRED_AT_ONCE, state.value, group, keys.queue_prefix(queue)]
+            seen, _ = await self._redis.call(DELETE_ALL, [container, keys.groups(queue)], arguments)
+            more = seen == _RETIRED_AT_ONCE
+            # groups are many, perhaps, of a few tasks each; what is empty already takes no time to speak of
+            if time.monotonic() > until and (more or (seen and state is TaskState.AGGREGATING)):
+                return False
+            if not more:
+                return True
 
     async def _remove_empty(self, queue: str) -> bool:
         containers = (
@@ -106,18 +119,27 @@ class Removal(Bulk):
             await self._redis.run([("SADD", keys.QUEUES, queue)])
         return True
 
-    async def _delete_aggregation_sets(self, queue: str, until_s: int | str = "+inf") -> int:
-        """``until_s``: only those that are given back to their group by then: nobody aggregates them any more."""
-        sets = keys.aggregation_sets(queue)
-        [members] = await self._redis.run([("ZRANGEBYSCORE", sets, "-inf", until_s)])
-        deleted = 0
-        for member in members:
-            # the member of a set is a key's whole name: one of another queue is not for us to touch
-            if member.startswith(keys.group_prefix(queue).encode()):
-                names: list[Argument] = [member, keys.groups(queue)]
-                deleted += await self._sweep(DELETE_ALL, names, TaskState.AGGREGATING, b"", keys.queue_prefix(queue))
+    async def _delete_aggregation_sets(self, queue: str) -> int:
+        deleted, sets = 0, keys.aggregation_sets(queue)
+        for member in await self._members(queue):
+            names: list[Argument] = [member, keys.groups(queue)]
+            deleted += await self._sweep(DELETE_ALL, names, TaskState.AGGREGATING, b"", keys.queue_prefix(queue))
             await self._redis.run([("ZREM", sets, member)])
         return deleted
+
+    async def _members(self, queue: str, until_s: int | str = "+inf") -> list[bytes]:
+        """The keys of the queue's aggregation sets.
+
+        ``until_s``: only those that are given back to their group by then: nobody aggregates them any more.
+        """
+        sets = keys.aggregation_sets(queue)
+        [members] = await self._redis.run([("ZRANGEBYSCORE", sets, "-inf", until_s)])
+        prefix = keys.group_prefix(queue).encode()
+        # the member of a set is a key's whole name: one of another queue is not for us to touch
+        strangers = [member for member in members if not member.startswith(prefix)]
+        if strangers:
+            await self._redis.run([("ZREM", sets, *strangers)])
+        return [member for member in members if member.startswith(prefix)]
 
 
 def _counters(queue: str, now: datetime) -> list[str]:
