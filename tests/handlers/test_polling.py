@@ -171,6 +171,25 @@ async def test_a_missing_secret_is_the_reason_and_a_rotated_one_is_used(
         assert "second" not in repr(desk.secrets)
 
 
+async def test_a_changed_secret_is_used_in_time_however_long_the_interval(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "SECRET_EVERY", timedelta(milliseconds=50))
+    desk.secrets = _password("first", version="1")
+    with RedisServer("--requirepass", "first") as server:
+        poller = desk.pollers.aim(PLACE, target(server.url, interval=timedelta(minutes=5), secrets=PASSWORD))
+        await until(lambda: poller.reading.reachable)
+        reads = desk.reads
+        await until(lambda: desk.reads > reads + 2)
+        assert poller.durations.buckets[-1][1] == 1  # looking for a change does not poll
+
+        desk.news.clear()
+        desk.secrets = _password("second", version="2")
+        await until(lambda: poller.secret == SecretReading(found=True, version="2"))
+        await until(lambda: poller.reading.error)
+        assert News(everything=True) in desk.news
+
+
 async def test_another_queue_is_read_at_once_however_long_the_interval(desk: Desk, redis_url: str) -> None:
     slow = target(redis_url, interval=timedelta(minutes=5))
     poller = desk.pollers.aim(PLACE, slow)

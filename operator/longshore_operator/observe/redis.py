@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -85,6 +86,7 @@ class Poller:
         self._opened_for = target  # what the inspector was opened for
         self._credentials: Credentials | None = None
         self._secrets_read_at: float | None = None
+        self._secret_changed = False  # and nobody was told yet
         self._reading = BrokerReading()
         self._changed = asyncio.Event()  # poll now instead of at the interval's end
         self._alive_at = clock()
@@ -145,17 +147,25 @@ class Poller:
                 if news is not None:
                     self._on_news(self._place, news)
                 pause = target.interval if self._reading.error is None else min(target.interval, RETRY_WITHIN)
-                left = started + pause.total_seconds() - self._clock()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(left, 0.01)):
-                        await self._changed.wait()
-                        await asyncio.sleep(max(started + _SHORTEST_PAUSE.total_seconds() - self._clock(), 0))
+                await self._rest(started, until=started + pause.total_seconds())
         finally:
             await self._close_inspector()
 
+    async def _rest(self, started: float, *, until: float) -> None:
+        """Until the next poll is due, or something has changed: what to read, or a Secret, which is looked for here."""
+        while not self._secret_changed:
+            left = min(until, self._secrets_due()) - self._clock()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(left, 0.01)):
+                    await self._changed.wait()
+                    await asyncio.sleep(max(started + _SHORTEST_PAUSE.total_seconds() - self._clock(), 0))
+            if self._changed.is_set() or self._clock() >= until:
+                return
+            await self._refresh_secrets(self._target)
+
     async def _poll(self, target: Target) -> News | None:
         """One round. None when there was nothing to do it with."""
-        secret_changed = await self._refresh_secrets(target)
+        await self._refresh_secrets(target)
         if target is not self._target:
             return None  # the Broker changed meanwhile: come round again
         before = self._reading
@@ -187,8 +197,10 @@ class Poller:
             logger.warning(
                 "Redis cannot be read", extra={"action": "poll", "broker": self._place, "error": self._reading.error}
             )
-        news = _compare(before, self._reading)
-        return News(everything=True) if secret_changed else news
+        if self._secret_changed:
+            self._secret_changed = False
+            return News(everything=True)
+        return _compare(before, self._reading)
 
     async def _snapshot(self, target: Target) -> BrokerSnapshot:
         if target.access != self._opened_for.access:
@@ -220,26 +232,30 @@ class Poller:
             values = self._credentials.values
         return Inspector(redis_settings(target.access, values))
 
-    async def _refresh_secrets(self, target: Target) -> bool:
-        """Read the Secrets when it is time. Whether what is known of them has changed."""
-        if not target.access.secrets:
-            return False
+    def _secrets_due(self) -> float:
+        """When to read the Secrets next, by the clock."""
+        if not self._target.access.secrets:
+            return math.inf
+        if self._secrets_read_at is None:
+            return -math.inf
         found = self._credentials is not None and self._credentials.reading.found
-        every = SECRET_EVERY if found else MISSING_SECRET_EVERY
-        if self._secrets_read_at is not None and self._clock() < self._secrets_read_at + every.total_seconds():
-            return False
+        return self._secrets_read_at + (SECRET_EVERY if found else MISSING_SECRET_EVERY).total_seconds()
+
+    async def _refresh_secrets(self, target: Target) -> None:
+        """Read the Secrets when it is time."""
+        if self._clock() < self._secrets_due():
+            return
         self._secrets_read_at = self._clock()
         try:
             credentials = await self._read_secrets(self._place[0], target.access.secrets)
         except ApiError as error:
             # What is known keeps its worth; the API server will be asked again.
             logger.warning("a Secret could not be read", extra={"action": "secret", "error": str(error)})
-            return False
+            return
         if target.access.secrets != self._target.access.secrets or credentials == self._credentials:
-            return False
-        self._credentials = credentials
+            return
+        self._credentials, self._secret_changed = credentials, True
         await self._close_inspector()  # the next poll connects with the new ones
-        return True
 
     async def _close_inspector(self) -> None:
         inspector, self._inspector = self._inspector, None
