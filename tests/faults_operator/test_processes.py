@@ -38,7 +38,7 @@ def test_a_leader_that_was_frozen_writes_nothing_and_ends_and_the_standby_has_do
         for name in ("one", "two", "three"):
             namespace.apply(pool(name, "mail", autoscaling={"maxReplicas": 9, "targetPerReplica": 1}))
             eventually(lambda name=name: namespace.replicas(f"{name}-worker"), 0)
-        eventually(lambda: "standing by" in standby.log, True)
+        standby.wait_standing_by()
         with redis.Redis.from_url(redis_url) as client:
             eventually(lambda: client.exists("asynq:{mail}:paused"), 1)
 

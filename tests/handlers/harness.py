@@ -200,6 +200,10 @@ class Metrics:
         return self.series.get((name, *sorted(labels)))
 
 
+# A start is two seconds of computing, to import what it needs; where ten others compute, that is a long time.
+START_S = 120.0
+
+
 class OperatorProcess:
     """``python -m longshore_operator`` for one namespace, as a service account with exactly the rights of rbac.py."""
 
@@ -282,14 +286,18 @@ class OperatorProcess:
 
     def wait_leading(self) -> None:
         """Wait until it leads and is ready."""
-        eventually(lambda: "leading" in self.log and self.probe()[0], 200, within_s=60)
+        eventually(lambda: "leading" in self.log and self.probe()[0], 200, within_s=START_S)
+
+    def wait_standing_by(self) -> None:
+        """Wait until it has found that another one leads."""
+        eventually(lambda: "standing by" in self.log, True, within_s=START_S)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None
         self._process.send_signal(number)
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self, timeout_s: float = 60) -> int:
         """Wait for its end; the exit code."""
         assert self._process is not None
         return self._process.wait(timeout_s)
@@ -301,7 +309,7 @@ class OperatorProcess:
             return None
         process.terminate()
         try:
-            return process.wait(20)
+            return process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()

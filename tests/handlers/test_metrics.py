@@ -121,7 +121,7 @@ def test_a_standby_says_that_it_does_not_lead(namespace: Namespace, operator: Op
     second = OperatorProcess(namespace, tmp_path, identity="operator-1")
     second.start()
     try:
-        eventually(lambda: "standing by" in second.log, True)
+        second.wait_standing_by()
         told = second.metrics()
         assert told(f"{OURS}leader") == 0
         assert not [series for series in told.series if "reconcile" in series[0]]

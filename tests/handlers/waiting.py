@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], wanted: Callable[[T], bool] | T, *, within_s: float = 30.0) -> T:
+def eventually(look: Callable[[], T], wanted: Callable[[T], bool] | T, *, within_s: float = 60.0) -> T:
     """Look until it is as wanted; fails with what was seen last."""
     give_up_at = time.monotonic() + within_s
     while True:
@@ -34,6 +34,6 @@ def stays(look: Callable[[], T], wanted: T, *, for_s: float) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop run until the condition holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for knows nothing of the test
             await asyncio.sleep(0.01)
