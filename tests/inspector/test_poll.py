@@ -158,6 +158,23 @@ async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, 
     assert snapshot.ticks == {"c": TickRecord(missed=2)}
 
 
+async def test_of_a_hundred_thousand_servers_a_bounded_part_is_read_and_that_is_told(
+    inspector: Inspector, redis_client: redis.Redis
+) -> None:
+    names = [f"asynq:servers:{{\U0001f4a3\n{number}:1:x}}" for number in range(100_000)]
+    for start in range(0, len(names), 10_000):
+        part = names[start : start + 10_000]
+        redis_client.zadd(keys.SERVERS, dict.fromkeys(part, _NOW_S + 30))
+        redis_client.mset(dict.fromkeys(part, b"\xff\xfe junk"))
+    before = redis_client.info("commandstats")
+    snapshot = await inspector.snapshot(["good"], scope=_SCOPE, ticks_of={}, now=_NOW)
+    after = redis_client.info("commandstats")
+    assert after["cmdstat_get"]["calls"] - before.get("cmdstat_get", {}).get("calls", 0) <= 5_100
+    assert (snapshot.servers, snapshot.servers_known) == ((), False)
+    assert snapshot.problem == "asynq:servers names more than 5000 worker servers; the rest of them is not read"
+    assert snapshot.queues["good"].pending == 0
+
+
 async def test_tasks_ahead_of_their_time_are_counted_for_each_lookahead_and_only_where_asked(
     inspector: Inspector, redis_client: redis.Redis
 ) -> None:

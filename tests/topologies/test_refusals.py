@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ import redis
 from longshore import App, BrokerUnavailable, Client, RedisSettings
 from longshore.broker.base import NewTask
 from longshore.broker.redis_broker import RedisBroker
+from longshore.broker.refusals import words
 from longshore.testing import RedisServer, new_message
 from runtime.harness import QUICK, serving, until
 
@@ -73,6 +75,21 @@ async def test_a_refusal_is_told_in_redis_own_words(
     with pytest.raises(BrokerUnavailable, match=rf"Redis at 127\.0\.0\.1:{server.port}: .*{words}"):
         await _enqueue(broker)
     await broker.aclose()
+
+
+@pytest.mark.parametrize("without", [("AUTH",), ("AUTH", "HELLO")], ids=" and ".join)
+async def test_a_server_without_passwords_is_told_of_without_the_password(without: tuple[str, ...]) -> None:
+    renamed = [word for command in without for word in ("--rename-command", command, "")]
+    with RedisServer(*renamed) as server:
+        broker = RedisBroker.connect(RedisSettings(url=server.url, username="me", password="s3cret-pass"))
+        with pytest.raises(BrokerUnavailable, match="unknown command 'AUTH'") as raised:
+            await _enqueue(broker)
+        await broker.aclose()
+    assert "s3cret-pass" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_what_redis_says_is_cut_to_one_readable_line() -> None:
+    assert words(redis.ResponseError("long\x07\n" * 1000)) == ("long??" * 100)[:499] + "…"
 
 
 async def test_a_replica_without_its_master_says_so_of_reads(server: RedisServer, admin: redis.Redis) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from redis import exceptions
 
-from longshore.broker.refusals import is_refusal, named_reason
+from longshore.broker.refusals import is_refusal, named_reason, words
 from longshore.broker.scripts import Script
 from longshore.errors import BrokerUnavailable, WrongType
 
@@ -129,10 +129,10 @@ class RedisConnection(ABC):
             return unavailable
         script, *rest = command
         if not isinstance(script, Script):
-            return WrongType(_text(rest[0]), f"is not what Asynq keeps there: {error}")
+            return WrongType(_text(rest[0]), f"is not what Asynq keeps there: {words(error)}")
         keys = rest[1 : 1 + int(_text(rest[0]))]
         types = await self.run([("TYPE", key) for key in keys])
-        otherwise = f"or a key beside it is not what Asynq keeps there: {error}"
+        otherwise = f"or a key beside it is not what Asynq keeps there: {words(error)}"
         return script.wrong_type([_text(key) for key in keys], types, otherwise)
 
 

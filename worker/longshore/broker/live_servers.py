@@ -22,10 +22,10 @@ async def read_servers(connection: RedisConnection, *, now: datetime) -> tuple[S
     return in_order(servers_read(names, replies, {}, keep_payloads=True).values())
 
 
-def live_servers_command(now: datetime) -> Command:
-    """The call whose reply is the keys of servers that have not been silent for too long."""
+def live_servers_command(now: datetime, *, at_most: int = -1) -> Command:
+    """The call whose reply is the keys of servers that have not been silent for too long; of ``at_most`` of them."""
     # Asynq's readers delete what has expired; a poll writes nothing.
-    return ("ZRANGEBYSCORE", keys.SERVERS, codec.unix_seconds(now), "+inf")
+    return ("ZRANGEBYSCORE", keys.SERVERS, codec.unix_seconds(now), "+inf", "LIMIT", 0, at_most)
 
 
 def servers_commands(names: Iterable[str]) -> list[Command]:

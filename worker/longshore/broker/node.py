@@ -21,7 +21,7 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 
 from longshore.broker.connection import Command, NotReached, RedisConnection
-from longshore.broker.refusals import is_not_master, is_refusal
+from longshore.broker.refusals import is_not_master, is_refusal, words
 from longshore.broker.scripts import Script
 from longshore.errors import BrokerUnavailable
 
@@ -162,6 +162,7 @@ class RedisNode(RedisConnection):
         except exceptions.RedisError as error:
             not_reached = NotReached(self._reason(error))
             not_reached.refused = is_refusal(error)
+            error.args = (words(error),)  # it goes along as the cause, and into tracebacks
             raise not_reached from error
         except OSError as error:
             raise NotReached(f"Redis at {self.address}: {error}") from error
@@ -226,7 +227,7 @@ class RedisNode(RedisConnection):
         cause = error.__cause__ or error.__context__
         if isinstance(cause, OSError):
             return f"Redis at {self.address}: {_system_reason(cause)}"
-        text = str(error) or type(error).__name__
+        text = words(error)
         # where redis-py connects, its text names the address itself
         return text if self.address in text else f"Redis at {self.address}: {text}"
 

@@ -36,6 +36,9 @@ from longshore.protocol.snapshots import (
 _PORTION = 50
 # Where several in one call fail and one by one succeed, so many polls go by before it is tried again.
 _POLLS_APART = 60
+# Worker servers of one Redis. Anybody who may write there can record any number of them, and whoever polls many Redis
+# must not spend its time on one.
+_SERVERS = 5_000
 
 T = TypeVar("T")
 
@@ -92,7 +95,7 @@ class _Poll:
         record_portions = _portions(self._entries) if together else []
         old_servers = list(self._memory.servers)
         parts: list[list[Command]] = [
-            [("INFO", "server"), live_servers_command(self._now), *servers_commands(old_servers)],
+            [("INFO", "server"), live_servers_command(self._now, at_most=_SERVERS + 1), *servers_commands(old_servers)],
             self._queue_commands(portions, together),
             self._scheduler_commands(),
             self._record_commands(record_portions, together),
@@ -207,7 +210,10 @@ class _Poll:
         found = servers_read(asked, replies, known, keep_payloads=False)
         if isinstance(server_keys, BrokerUnavailable):
             return found, [server_keys, *lost]  # of those that were live, the best that is known
-        names = [text(key) for key in server_keys]
+        names = [text(key) for key in server_keys[:_SERVERS]]
+        if len(server_keys) > _SERVERS:
+            problem = f"{keys.SERVERS} names more than {_SERVERS} worker servers; the rest of them is not read"
+            lost.append(BrokerUnavailable(problem))
         new = [name for name in names if name not in known]
         if new:
             more = await self._connection.run_where_reached(servers_commands(new))

@@ -12,6 +12,8 @@ from longshore.broker.scripts import Script
 # The server is no master any more, or not yet. Up to Redis 6 an error inside a script comes wrapped in another, so the
 # words are looked for as well; the reply to a blocked command (UNBLOCKED) has no class of its own.
 _NOT_MASTER = (exceptions.ReadOnlyError, exceptions.MasterDownError)
+_QUOTING = ", with args beginning with"
+_LONGEST = 500  # characters; an error that a script raises can be of any length
 _NOT_MASTER_WORDS = ("READONLY ", "UNBLOCKED ", "MASTERDOWN ")
 
 
@@ -30,6 +32,17 @@ def redirection(reply: exceptions.RedisError) -> str:
     return str(reply)
 
 
+def words(error: exceptions.RedisError) -> str:
+    """What Redis says, fit for a log and for people: of one line, not long, and without what it quotes.
+
+    A server without AUTH, or without HELLO, quotes the arguments of a command it does not know: the password.
+    """
+    text = (str(error) or type(error).__name__).partition(_QUOTING)[0]
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 1]}…"
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 def is_refusal(error: exceptions.RedisError) -> bool:
     """Redis does not know the user, or the password, or does not let the user do that."""
     if isinstance(error, (exceptions.AuthenticationError, exceptions.NoPermissionError)):
@@ -39,13 +52,13 @@ def is_refusal(error: exceptions.RedisError) -> bool:
 
 def named_reason(command: Sequence[Any], error: exceptions.RedisError) -> str:
     """Redis' words, and what they do not say where a person needs it to put things right."""
-    words = str(error) or type(error).__name__
+    said = words(error)
     if isinstance(error, exceptions.MovedError):
         problem = "it is a node of a cluster, and the key is another node's"
         return f"{problem}; write redis-cluster:// instead of redis:// (in a Broker: spec.cluster, not spec.url)"
     if is_refusal(error):
-        return f"{words} (permission is missing for {_described(command)})"
-    return words
+        return f"{said} (permission is missing for {_described(command)})"
+    return said
 
 
 def _described(command: Sequence[Any]) -> str:
