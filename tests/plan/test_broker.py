@@ -278,3 +278,14 @@ def test_an_idle_broker_is_not_written_again() -> None:
     for second in range(1, 500):
         plan = planned(tried, read, seconds=second, **observed)
         assert (plan.status, plan.actions, plan.notes) == (None, (), ())
+
+
+def test_entries_that_redis_does_not_take_are_told_while_there_are_any_to_write() -> None:
+    refused = {"periodic_tasks": (periodic(),), "write_error": "it is full"}
+    plan = planned(broker(), reading(), **refused)
+    assert "WritePeriodic" in does(plan)
+    assert conditions(plan)["Ready"] == ("False", "WriteRefused")
+    assert conditions(plan)["Reachable"] == ("True", "RedisAnswers")
+    assert "it is full" in message(plan, "Ready")
+    written = planned(broker(), reading(entries=ENTRIES), **refused)
+    assert conditions(written)["Ready"][1] != "WriteRefused"

@@ -224,3 +224,19 @@ def test_while_redis_is_away_the_last_numbers_stay_and_nothing_is_written_again(
 
 def test_a_poll_that_did_not_ask_for_the_queue_yet_says_nothing() -> None:
     assert planned(queue("new"), depth()).status is None
+
+
+def test_what_redis_does_not_take_is_no_pause_and_is_told_until_there_is_nothing_to_write() -> None:
+    tried = queue(paused=True)
+    refused = ObservedQueue(broker=broker(), reading=depth(), write_error="it is full")
+    plan = plan_queue(tried, refused, START)
+    assert [action.paused for action in plan.actions if isinstance(action, SetPaused)] == [True]
+    assert conditions(plan)["Ready"] == ("False", "WriteRefused")
+    assert message(plan, "Ready").endswith("it is full")
+    assert conditions(plan)["Paused"] == ("False", "NotPaused")
+    again = plan_queue(with_status(tried, plan.status), refused, at(2))
+    assert again.status is None or again.status == plan.status
+    assert notes(again) == []
+    done = plan_queue(with_status(tried, plan.status), replace(refused, reading=depth(paused_at=START)), at(4))
+    assert conditions(done)["Ready"] == ("True", "OK")
+    assert conditions(done)["Paused"] == ("True", "PausedBySpec")

@@ -131,6 +131,14 @@ WRONG_TYPE = _reason(
     "A key of the queue holds another Redis type than Asynq's: its depth is unknown. Its pools do not shrink.",
     "Find out who wrote the key that the message names, and delete or rename it.",
 )
+WRITE_REFUSED = _reason(
+    "WriteRefused",
+    "Queue Ready=False; Broker Ready=False; PeriodicTask Ready=False",
+    "Redis is read, but does not take what has to be written: a pause, an archive's limits, a removal, or periodic "
+    "entries. It is tried again every other second.",
+    "The message has Redis' own words: give it memory, make it a master again, or give the user the right that is "
+    "named.",
+)
 PAUSED_BY_HAND = _reason(
     "PausedByHand",
     "Queue Paused=True",

@@ -72,6 +72,7 @@ class Actions:
         # What was found in Redis while acting on it, by the uid of the Queue.
         self.archives: dict[str, ArchiveReading] = {}
         self.removed: set[str] = set()  # Queues whose queue is removed
+        self.write_errors: dict[str, str] = {}  # by the owner's uid: why Redis could not be written at the last try
         self.done = Tally()  # by action: what was carried out, or was found to be done
 
     async def carry_out(
@@ -83,10 +84,14 @@ class Actions:
         Raises TemplateRefused or BudgetRefused when the API server does not take what was rendered, else ApiError.
         """
         namespace = str(owner["metadata"]["namespace"])
-        complete = True
+        uid = str(owner["metadata"]["uid"])
+        complete, problem = True, None
         for action in actions:
             if isinstance(action, SetPaused | LimitArchive | RetireQueue | WritePeriodic):
-                complete &= await self._in_redis(owner, action, inspector)
+                try:
+                    complete &= await self._in_redis(owner, action, inspector)
+                except LongshoreError as error:
+                    complete, problem = False, problem or str(error)
                 continue
             match action:
                 case ApplyDeployment():
@@ -104,6 +109,10 @@ class Actions:
                 case SetFinalizer():
                     await self._set_finalizer(owner, action)
             self.done.add(type(action).__name__)
+        if problem is not None:
+            self.write_errors[uid] = problem
+        elif complete:
+            self.write_errors.pop(uid, None)
         return complete
 
     async def _apply_deployment(self, namespace: str, action: ApplyDeployment) -> None:
@@ -205,6 +214,7 @@ class Actions:
         action: SetPaused | LimitArchive | RetireQueue | WritePeriodic,
         inspector: Inspector | None,
     ) -> bool:
+        """Whether it was done. Raises LongshoreError when Redis does not take it."""
         facts = {
             "action": type(action).__name__,
             "object": f"{owner['kind']} {owner['metadata']['namespace']}/{owner['metadata']['name']}",
@@ -230,8 +240,10 @@ class Actions:
                 case WritePeriodic():
                     await inspector.write_periodic(action.scope, set=action.set, remove=action.remove)
         except LongshoreError as error:
-            logger.warning("Redis could not be written", extra={**facts, "error": str(error)})
-            return False
+            # Once for as long as it lasts: it is tried again every other second.
+            level = logging.DEBUG if owner["metadata"]["uid"] in self.write_errors else logging.WARNING
+            logger.log(level, "Redis could not be written", extra={**facts, "error": str(error)})
+            raise
         self.done.add(type(action).__name__)
         logger.log(level, "Redis written", extra=facts)
         return True
@@ -268,6 +280,7 @@ class Actions:
         """The object is gone."""
         self.archives.pop(uid, None)
         self.removed.discard(uid)
+        self.write_errors.pop(uid, None)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -47,6 +47,7 @@ async def visit_broker(context: Context, key: Key) -> timedelta | None:
             periodic_tasks=periodic_tasks,
             entries_settled=entries_of is not None and context.settled_entries.get(broker.metadata.uid) == entries_of,
             apply_error=refused,
+            write_error=context.actions.write_errors.get(broker.metadata.uid),
         )
         return plan_broker(broker, observed, context.now(), context.settings)
 
@@ -60,6 +61,10 @@ async def visit_broker(context: Context, key: Key) -> timedelta | None:
         plan,
         broker=broker.name,
         replan=lambda refused: plan_for(context.children.known_deployment(broker, name), refused),
+        unwritten=lambda: plan_for(
+            context.children.known_deployment(broker, name),
+            context.refusal(broker.metadata.uid, broker.metadata.generation),
+        ),
     )
     if any(isinstance(action, WritePeriodic) for action in plan.actions):
         poller.hurry()

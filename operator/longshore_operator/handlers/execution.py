@@ -47,11 +47,13 @@ async def execute(
     *,
     broker: str,
     replan: Callable[[str | None], Plan] | None = None,
+    unwritten: Callable[[], Plan] | None = None,
 ) -> tuple[Plan, timedelta | None]:
     """Carry the plan out and report it. The plan that came to pass, and how soon to look again (None: as ever).
 
     ``replan`` makes the plan that follows from the API server's refusal of a child, given why it refuses the
     Deployment (None: it does not); its actions are left undone.
+    ``unwritten`` makes the plan that follows from what Redis did not take; what to do then is left to the next round.
     Raises ApiError; then nothing is reported, and all of it will be planned anew.
     """
     uid, generation = owner.metadata.uid, owner.metadata.generation
@@ -74,6 +76,8 @@ async def execute(
         _applied(context, uid, plan)
         if any(isinstance(action, ApplyBudget) for action in plan.actions):
             context.budget_refusals.pop(uid, None)
+        if unwritten is not None and uid in context.actions.write_errors:
+            plan = replace(unwritten(), actions=plan.actions)
         if plan.actions:
             look_again = SOON if complete else BUSY
     context.reported[uid] = manifest.get("status") or {} if plan.status is None else plan.status

@@ -39,10 +39,19 @@ async def visit_queue(context: Context, key: Key) -> timedelta | None:
             ),
             archive=context.actions.archives.get(uid),
             removed=uid in context.actions.removed,
+            write_error=context.actions.write_errors.get(uid),
         )
 
     plan = plan_queue(queue, observed(), context.now())
-    plan, look_again = await execute(context, QUEUES, queue, manifest, plan, broker=broker)
+    plan, look_again = await execute(
+        context,
+        QUEUES,
+        queue,
+        manifest,
+        plan,
+        broker=broker,
+        unwritten=lambda: plan_queue(queue, observed(), context.now()),
+    )
     if any(note.reason == reasons.ARCHIVE_TRIMMED for note in plan.notes):
         context.actions.told(uid, context.now())
     if any(isinstance(action, SetPaused | LimitArchive | RetireQueue) for action in plan.actions):

@@ -37,6 +37,8 @@ def plan_broker(broker: Broker, observed: ObservedBroker, now: datetime, setting
         write = reconcile_entries(broker.scope, observed.periodic_tasks, snapshot.entries, now)
         if write is not None:
             actions.append(write)
+    if not actions:
+        observed = replace(observed, write_error=None)  # what went wrong is over: there is nothing to write any more
     child_actions, notes = _scheduler(broker, observed, settings)
     finalizer = _finalizer(broker, observed)
     if finalizer is not None and finalizer.present:
@@ -170,6 +172,9 @@ def _ready(observed: ObservedBroker, reachable: Condition, scheduler: Condition)
         assert observed.secret is not None
         message = observed.secret.problem or "A Secret is missing."
         return Condition(type=READY, status=False, reason=observed.secret.reason, message=message)
+    if observed.write_error is not None and reachable.status is True:
+        message = f"The periodic entries cannot be written to Redis: {observed.write_error}"
+        return Condition(type=READY, status=False, reason=reasons.WRITE_REFUSED, message=message)
     for each in (reachable, scheduler):
         if each.status is not True:
             return replace(each, type=READY)

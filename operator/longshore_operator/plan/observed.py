@@ -98,6 +98,7 @@ class ObservedBroker:
     # thousand of them, comparing each again at every look would be most of the work.
     entries_settled: bool = False
     apply_error: str | None = None  # the API server's message when it last refused the scheduler's Deployment
+    write_error: str | None = None  # why the entries could not be written to Redis at the last try
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +123,7 @@ class ObservedQueue:
     rivals: tuple[Queue, ...] = ()  # other Queue objects of the same Broker and queueName
     archive: ArchiveReading | None = None  # None: not touched yet by this process
     removed: bool = False  # the queue was removed from Redis, as its deletionPolicy says
+    write_error: str | None = None  # why Redis could not be written at the last try
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,3 +167,4 @@ class ObservedPeriodicTask:
     broker: Broker | None
     reading: BrokerReading
     scheduler: ChildDeployment | None
+    write_error: str | None = None  # why the Broker's entries could not be written to Redis at the last try

@@ -62,6 +62,9 @@ def _conditions(
     if ready is None and found_entry(snapshot.entries, task.name) is None:
         message = "The entry is about to be written to Redis."
         ready = Condition(type=READY, status=False, reason=reasons.NOT_HANDED_OVER, message=message)
+        if observed.write_error is not None:
+            message = f"The entry cannot be written to Redis: {observed.write_error}"
+            ready = replace(ready, reason=reasons.WRITE_REFUSED, message=message)
     refused = snapshot.refused.get(task.name)
     if ready is None and refused is not None and snapshot.scheduler is not None:  # without one, the report is old
         message = f"The scheduler cannot carry out its ticks: {refused}"

@@ -62,8 +62,8 @@ def _plan_readable(queue: Queue, observed: ObservedQueue, now: datetime) -> Plan
         return _not_ready(queue, _ready(False, reasons.WRONG_TYPE, depth.problem), now, depth=depth)
     if queue.deleting:
         retirement, condition = retire(queue, depth)
-        written = _report(queue, depth, observed, depth.paused, [condition], now)
         actions = () if retirement is None else (retirement,)
+        written = _report(queue, depth, _with_error_of(actions, observed), depth.paused, [condition], now)
         return Plan(actions=actions, status=written.status, urgent=written.urgent, notes=written.notes)
     return _plan(queue, depth, observed, now)
 
@@ -78,10 +78,10 @@ def _plan(queue: Queue, depth: QueueSnapshot, observed: ObservedQueue, now: date
     notes: tuple[Note, ...] = ()
     paused = depth.paused
     if wanted is not None and wanted != depth.paused:
-        paused = wanted
+        paused = wanted if observed.write_error is None else depth.paused
         why = "spec.paused is true" if wanted else "spec.paused is false"
         actions = (SetPaused(queue=queue.queue_name, paused=wanted, why=why),)
-        if _obeyed_before(queue, wanted):
+        if _obeyed_before(queue, wanted) and observed.write_error is None:
             verb = "resumed" if wanted else "paused"
             message = f"Queue {queue.queue_name} was {verb} by hand; put back, because {why}."
             notes = (Note(type="Warning", reason=reasons.PAUSE_RESTORED, message=message),)
@@ -91,7 +91,7 @@ def _plan(queue: Queue, depth: QueueSnapshot, observed: ObservedQueue, now: date
     trimmed = archive_note(observed.archive, now)
     if trimmed is not None:
         notes = (*notes, trimmed)
-    written = _report(queue, depth, observed, paused, [], now)
+    written = _report(queue, depth, _with_error_of(actions, observed), paused, [], now)
     return Plan(actions=actions, status=written.status, urgent=written.urgent, notes=(*notes, *written.notes))
 
 
@@ -107,7 +107,7 @@ def _report(
     return report(
         queue,
         conditions=[
-            _ready(True, reasons.OK, "The queue is read."),
+            _readable(observed),
             _paused(queue, paused),
             _latency_high(queue, latency),
             *more,
@@ -123,6 +123,18 @@ def _report(
         volatile=_VOLATILE,
         now=now,
     )
+
+
+def _with_error_of(actions: tuple[Action, ...], observed: ObservedQueue) -> ObservedQueue:
+    """What went wrong at the last try is over when there is nothing to try any more."""
+    return observed if actions else replace(observed, write_error=None)
+
+
+def _readable(observed: ObservedQueue) -> Condition:
+    if observed.write_error is None:
+        return _ready(True, reasons.OK, "The queue is read.")
+    message = f"What is asked of the queue cannot be written to Redis: {observed.write_error}"
+    return _ready(False, reasons.WRITE_REFUSED, message)
 
 
 def _not_ready(
