@@ -160,7 +160,7 @@ def test_tls_with_a_client_certificate_and_a_user_with_the_documented_rights(
         namespace.apply(pool("crew", "mail"))
         namespace.apply(queue("mail", paused=True))
         eventually(lambda: namespace.condition("Broker", "default"), ("False", "BrokerUnreachable"))
-        eventually(lambda: namespace.get("Deployment", "crew-worker") is not None)
+        eventually(lambda: namespace.get("Deployment", "crew-worker"), bool)
         assert environment(namespace)["LONGSHORE_REDIS_URL"] == f"{url}/1"
         assert environment(namespace)["LONGSHORE_REDIS_TLS_SERVER_NAME"] == "redis.test"
 
