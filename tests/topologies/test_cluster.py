@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -231,8 +232,24 @@ async def test_what_lies_on_other_masters_is_read_while_one_is_gone_or_silent() 
                 async with asyncio.timeout(20):
                     while (await inspector.snapshot(_QUEUES, scope=scope)).problem is not None:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
-        cluster.owner(keys.pending("a")).stop()
+        gone = cluster.owner(keys.pending("a"))
+        schedule = (keys.scheduler_lease, keys.periodic_entries, keys.periodic_errors)
+        scopes = {
+            lost: next(
+                scope
+                for scope in map(str, range(999))
+                if [name for name in schedule if cluster.owner(name(scope)) is gone] == [lost]
+            )
+            for lost in schedule
+        }
         async with Inspector(settings) as inspector:
+            whole = replace(await inspector.snapshot((), scope="0"), refused={"nightly": "no such zone"})
+            gone.stop()
+            for lost, scope in scopes.items():
+                part = await inspector.snapshot((), scope=scope, known=whole)
+                # why entries are refused alone keeps nobody from scheduling
+                assert part.schedule_known == (lost is keys.periodic_errors)
+                assert part.refused == (whole.refused if lost is keys.periodic_errors else {})
             part = await inspector.snapshot(_QUEUES, scope=None)
             assert part.queues["a"].unreachable
             assert any(queue.pending for queue in part.queues.values())

@@ -115,6 +115,7 @@ class _Poll:
         servers, servers_lost = await self._servers(server_keys, old_servers, server_replies)
         schedule_known = not _lost((lease, stored))
         known_entries = NO_ENTRIES if self._known is None else self._known.entries
+        known_refused: Mapping[str, str] = {} if self._known is None else self._known.refused
         known_servers = () if self._known is None else self._known.servers
         same_servers = len(servers) == len(old_servers) and all(
             server is self._memory.servers.get(name) for name, server in servers.items()
@@ -127,7 +128,7 @@ class _Poll:
             scheduler=_lease(lease) if schedule_known else None,
             entries=stored_entries(stored, known_entries) if schedule_known else known_entries,
             ticks=self._ticks(record_portions, records) if together else ticks_read(self._entries, records),
-            refused=_refused(refused),
+            refused=known_refused if isinstance(refused, BrokerUnavailable) else _refused(refused),
             memory=PollMemory(
                 together=facts.get("redis_mode") == "standalone",
                 polls_apart=polls_apart,
