@@ -20,6 +20,7 @@ import chart_values
 import scaling_cases
 from longshore.metrics.family import Family
 from longshore.metrics.queues import FAMILIES as QUEUE_FAMILIES
+from longshore.metrics.worker import FAMILIES as WORKER_FAMILIES
 from longshore_operator.api.conditions import CONDITIONS
 from longshore_operator.api.reasons import REASONS
 from longshore_operator.metrics.families import BROKER_LABELS, OBJECT_FAMILIES, REPLICA_FAMILIES, WORK_FAMILIES
@@ -89,9 +90,9 @@ def metrics() -> str:
     parts = [
         GENERATED,
         "# Metrics\n",
-        "What the operator answers at `/metrics` (`--metrics-address`), in Prometheus' text format. All of it is "
-        "gathered at the moment of the question: what is deleted has no series any more. "
-        "[Alerts and dashboard](../monitoring.md).\n",
+        "What the operator answers at `/metrics` (`--metrics-address`), and at the end what a worker does, in "
+        "Prometheus' text format. All of it is gathered at the moment of the question: what is deleted has no series "
+        "any more. [Alerts and dashboard](../monitoring.md).\n",
         "## Queues\n",
         "Names, types and labels are those of Asynq's own exporter, so that dashboards made for it work; `namespace` "
         "and `broker` are added, since two Brokers may have queues of one name. There are the queues that Queues and "
@@ -106,6 +107,11 @@ def metrics() -> str:
         "## Objects\n",
         "Of the leader. `namespace` is the object's.\n",
         *_families(OBJECT_FAMILIES),
+        "## Workers\n",
+        "What `longshore worker` answers at `/metrics` of its `--health-address`, since its start. With `--processes` "
+        "all but `build_info` have the label `process`, too: `1` to N. The first hundred types are told apart, the "
+        'rest is `other`. Besides these, `process_…` (with `process="supervisor"`, too) and `python_info`.\n',
+        *_families(WORKER_FAMILIES),
     ]
     return "\n".join(parts)
 

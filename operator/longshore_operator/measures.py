@@ -5,11 +5,9 @@ Whoever does the work keeps its own counts: counting is an addition, and nothing
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-# Upper bounds in seconds. Reconciliations are pure judgement and some requests; requests and polls are round trips.
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+from longshore.metrics.distribution import Distribution
 
 
 class Tally:
@@ -29,29 +27,6 @@ class Tally:
     def get(self, *labels: str) -> float:
         """How often so far."""
         return self._counts.get(labels, 0)
-
-
-class Distribution:
-    """How long something took, as a histogram."""
-
-    def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
-        self._bounds = tuple(bounds)
-        self._counts = [0] * (len(self._bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """It took so long."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self.sum += seconds
-
-    @property
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bound and how many took at most as long, the last one of all: as Prometheus has it."""
-        found, below = [], 0
-        for bound, count in zip((*self._bounds, None), self._counts, strict=True):
-            below += count
-            found.append(("+Inf" if bound is None else repr(bound), float(below)))
-        return found
 
 
 class Distributions:

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
 from cli.command import environment, longshore, until
+from longshore import SyncClient, Task
 from longshore.protocol import codec, keys
 from longshore.testing import RedisServer
 
@@ -148,6 +150,43 @@ def test_all_pause_and_resume_with_it(project: Path, redis_url: str, redis_clien
         until(lambda: list(servers(redis_client).values()) == ["stopped"] * 2)
         above.send_signal(signal.SIGCONT)
         until(lambda: list(servers(redis_client).values()) == ["active"] * 2)
+
+
+def test_one_address_tells_what_each_has_counted_also_while_one_does_not_answer(
+    project: Path, redis_url: str, redis_client: redis.Redis
+) -> None:
+    with RedisServer() as other:
+        address = f"127.0.0.1:{other.port}"
+        other.stop()
+
+        def served(name: str) -> dict[str, float]:
+            """The values of a metric, summed up by process."""
+            try:
+                with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+                    families = text_string_to_metric_families(answer.read().decode())
+            except OSError:
+                return {}
+            found: dict[str, float] = {}
+            for sample in (sample for family in families for sample in family.samples if sample.name == name):
+                found[sample.labels["process"]] = found.get(sample.labels["process"], 0) + sample.value
+            return found
+
+        with supervising(project, "--processes", "2", "--redis", redis_url, "--health-address", address):
+            until(lambda: served("longshore_worker_slots") == {"1": 20.0, "2": 20.0})
+            with SyncClient(redis_url) as client:
+                client.enqueue_many([Task("touch", str(project / f"touched-{number}")) for number in range(20)])
+            until(lambda: sum(served("longshore_worker_tasks_processed_total").values()) == 20)
+            ran = [int((project / f"touched-{number}").read_text()) for number in range(20)]
+            counts = served("longshore_worker_tasks_processed_total").values()
+            assert sorted(count for count in counts if count) == sorted(ran.count(pid) for pid in set(ran))
+            assert served("process_resident_memory_bytes").keys() == {"supervisor", "1", "2"}
+            pid = min(servers(redis_client))
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                assert len(served("longshore_worker_slots")) == 1
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            until(lambda: len(served("longshore_worker_slots")) == 2)
 
 
 def test_one_address_tells_how_all_are(project: Path) -> None:

@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from longshore.metrics.distribution import Distribution
 from longshore.metrics.queues import QueueReading, queue_families
 from longshore.protocol.snapshots import QueueSnapshot
-from longshore_operator.measures import Distribution, Distributions, Tally
+from longshore_operator.measures import Distributions, Tally
 
 
 def test_a_bucket_counts_all_that_took_at_most_as_long() -> None:

@@ -73,6 +73,17 @@ async def until(condition: Callable[[], Any], what: str = "the condition") -> An
     return value
 
 
+async def ask(port: int | None, request: str) -> tuple[int, str]:
+    """Status and body of what a worker answers on its health address."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body.strip()
+
+
 def state(client: redis.Redis, task_id: str, queue: str = "default") -> str | None:
     """The state a task's hash says; None when there is no task."""
     value = client.hget(keys.task(queue, task_id), "state")

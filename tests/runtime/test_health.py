@@ -14,20 +14,9 @@ from longshore import App, Client, RedisSettings, Server
 from longshore.errors import InvalidOption
 from longshore.runtime.health import HealthServer, Probe
 from longshore.testing import RedisServer
-from runtime.harness import PATIENCE_S, QUICK, holding, quick, serving, until
+from runtime.harness import PATIENCE_S, QUICK, ask, holding, quick, serving, until
 
 LOCAL = ("127.0.0.1", 0)
-
-
-async def ask(port: int | None, request: str) -> tuple[int, str]:
-    """Status and body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    answer = (await reader.read()).decode()
-    writer.close()
-    await writer.wait_closed()
-    head, _, body = answer.partition("\r\n\r\n")
-    return int(head.split()[1]), body.strip()
 
 
 async def until_status(server: Server, request: str, status: int) -> str:

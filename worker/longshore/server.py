@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
 from longshore.app import App
@@ -15,8 +16,12 @@ from longshore.app_lifespan import entering
 from longshore.broker.base import Broker, RedisSettings
 from longshore.broker.opening import opened
 from longshore.errors import BrokerUnavailable, InvalidOption
+from longshore.metrics.reading import OfProcess, WorkerReading
 from longshore.policy.grouping import DEFAULT_GRACE_PERIOD, checked_rule
 from longshore.policy.server_options import ServerOptions
+from longshore.runtime.health import Page
+from longshore.runtime.measures import Measures
+from longshore.runtime.metrics_page import METRICS, can_be_served, metrics_page
 from longshore.runtime.parts import assembled
 from longshore.runtime.process_pool import usable_cpus
 from longshore.runtime.service import Service
@@ -63,7 +68,8 @@ class Server(Service):
         ``queues``: name to priority, from 1. ``strict_priority``: a queue is asked only when those before it are empty;
         otherwise a priority is a share. ``concurrency``: tasks at once. ``process_pool_size``: how many of them may run
         in processes of their own, while the others wait; None: as many as there are CPUs. ``shutdown_timeout``:
-        timedelta or seconds. ``health_address``: host ("" for every interface) and port of the probes; None: no probes.
+        timedelta or seconds. ``health_address``: host ("" for every interface) and port of the probes and, with
+        the extra ``metrics``, of /metrics; None: neither.
         ``group_grace_period``, ``group_max_delay``, ``group_max_size``: a group is aggregated when nobody joined it for
         so long, somebody has waited for so long, or so many wait (up to 10,000). From 1 second; None: no such limit.
         Raises InvalidOption for what cannot be used.
@@ -87,6 +93,7 @@ class Server(Service):
         self._server_id = str(uuid.uuid4())
         self._abort = asyncio.Event()
         self._paused = False
+        self._measures = Measures() if health_address is not None and can_be_served() else None
 
     @property
     def server_id(self) -> str:
@@ -102,6 +109,28 @@ class Server(Service):
     def stuck(self) -> int:
         """Handlers among them that were told to end, were given up, and go on. Each keeps its slot."""
         return self._parts.runner.stuck if self._main is not None else 0
+
+    def measure(self) -> None:
+        """Count for ``reading()``, though this server has no health address of its own. Before the start."""
+        if can_be_served():
+            self._measures = Measures()
+
+    def reading(self) -> WorkerReading | None:
+        """What it has counted so far; None when it does not count, or has not started."""
+        measures = self._measures
+        if measures is None or self._main is None:
+            return None
+        parts = self._parts
+        in_flight = dict.fromkeys(self._options.queues, 0)
+        return WorkerReading(
+            slots=self._options.concurrency,
+            busy=self.running,
+            stuck=self.stuck,
+            in_flight=in_flight | {queue: len(attempts) for queue, attempts in parts.in_flight.by_queue().items()},
+            tasks=measures.tasks(),
+            lag_s=measures.lag.sum,
+            lags=tuple(measures.lag.counts),
+        )
 
     def shutdown(self) -> None:
         """Begin to shut down, gracefully; the second call puts everything back at once.
@@ -161,6 +190,7 @@ class Server(Service):
             machine_clock=self._clock,
             outage=self._outage,
             pulse=self._pulse,
+            measures=self._measures,
         )
         if self._paused:
             self._heed_pause()
@@ -290,6 +320,12 @@ class Server(Service):
             async with asyncio.timeout(self._timing.clear_at_stop.total_seconds()):
                 await self._parts.heartbeater.clear()
         _logger.info("Worker server stopped", extra={"action": "server_stopped", "server_id": self._server_id})
+
+    def _pages(self) -> Mapping[str, Callable[[], Awaitable[Page]]]:
+        return {METRICS: metrics_page(self._processes)}
+
+    async def _processes(self) -> Sequence[OfProcess]:
+        return [OfProcess(name=None, pid=os.getpid(), reading=self.reading())]
 
     def _state(self) -> str:
         state = "draining" if self._stop.is_set() else "paused" if self._paused else "ok"

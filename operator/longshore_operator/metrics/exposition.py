@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 
+from longshore.metrics.exposition import CONTENT_TYPE, written
 from longshore_operator.cluster.client import ApiClient
 from longshore_operator.metrics.leading import Leading
 from longshore_operator.metrics.objects import Seen, broker_families, object_families, see
 from longshore_operator.metrics.work import replica_families, work_families
 from longshore_operator.probes import listen
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # the form of Asynq's exporter; every scraper reads it
 
 
 class Exposition:
@@ -51,20 +50,9 @@ class Exposition:
         """In a thread: thousands of objects take a good part of a second, and decisions need not wait for it."""
         rest = [] if seen is None else object_families(seen)
         ours = (metric for each in self._of_any_process for metric in each.collect())
-        return generate_latest(_Gathered([*ours, *families, *rest]))
+        return written([*ours, *families, *rest])
 
     async def _answer(self, _request: web.Request) -> web.StreamResponse:
         async with self._one_at_a_time:
             body = await self.answer()
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
-
-
-class _Gathered(CollectorRegistry):
-    """Families as they are: what the library's writer takes."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        super().__init__()
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families

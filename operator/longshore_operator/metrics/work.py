@@ -7,9 +7,10 @@ from importlib import metadata
 
 from prometheus_client.metrics_core import Metric
 
+from longshore.metrics.distribution import Distribution
 from longshore.metrics.family import Family
 from longshore_operator.cluster.client import ApiClient
-from longshore_operator.measures import Distribution, Tally
+from longshore_operator.measures import Tally
 from longshore_operator.metrics import families as table
 from longshore_operator.metrics.leading import Leading
 

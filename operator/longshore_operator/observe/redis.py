@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 from longshore.errors import BrokerUnavailable, LongshoreError
 from longshore.inspector import Inspector
+from longshore.metrics.distribution import Distribution
 from longshore.protocol.snapshots import BrokerSnapshot, ServerSnapshot
 from longshore_operator.api.broker import Credential, SecretKeyRef
 from longshore_operator.errors import ApiError
-from longshore_operator.measures import Distribution
 from longshore_operator.observe.secrets import Credentials, redis_settings
 from longshore_operator.plan.address import RedisAccess
 from longshore_operator.plan.observed import BrokerReading, SecretReading

@@ -220,7 +220,7 @@ SETTINGS = {
             flag="--health-address",
             env="LONGSHORE_HEALTH_ADDRESS",
             type=Address(),
-            help="Serve /livez and /readyz there: host:port, or :8081 for every interface. Default: not served.",
+            help="Serve probes and a worker's /metrics at host:port, or :8081 for every interface. Default: no.",
         ),
         Setting(
             name="log_level",

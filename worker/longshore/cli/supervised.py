@@ -1,4 +1,8 @@
-"""A worker process that belongs to a supervisor: it tells how it is, and ends when the supervisor is no more."""
+"""A worker process that belongs to a supervisor: it tells how it is, and ends when the supervisor is no more.
+
+Both ways go lines of JSON: {"live", "ready", "text"} from time to time, and {"read": number}, which is answered by
+{"read": number, "reading": what the process has counted, or null}.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from longshore.metrics.reading import WorkerReading
 from longshore.runtime.service import Service
 
 SUPERVISOR = "LONGSHORE_SUPERVISOR"
@@ -19,6 +24,8 @@ SUPERVISOR = "LONGSHORE_SUPERVISOR"
 
 PERIOD_S = 1.0  # between two reports
 _SOON_S = 0.1  # until the first one that says ready
+
+LONGEST_LINE = 16 * 2**20  # bytes; a reading of a hundred types in a hundred queues is a tenth of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +40,7 @@ class Report:
         return json.dumps({"live": self.live, "ready": self.ready, "text": self.text}).encode() + b"\n"
 
     @classmethod
-    def of_line(cls, line: bytes) -> Report:
-        fields: dict[str, Any] = json.loads(line)
+    def of_fields(cls, fields: dict[str, Any]) -> Report:
         return cls(live=bool(fields["live"]), ready=bool(fields["ready"]), text=str(fields["text"]))
 
     @classmethod
@@ -54,15 +60,17 @@ def supervisor() -> socket.socket | None:
 
 
 @asynccontextmanager
-async def reporting(service: Service, connection: socket.socket | None) -> AsyncIterator[None]:
-    """Report for the length of the block. Without a connection, nothing."""
+async def reporting(
+    service: Service, connection: socket.socket | None, *, read: Callable[[], WorkerReading | None]
+) -> AsyncIterator[None]:
+    """Report, and answer with what ``read`` gives, for the length of the block. Without a connection, nothing."""
     if connection is None:
         yield
         return
     reader, writer = await asyncio.open_connection(sock=connection)
     duties = [
         asyncio.create_task(_report(service, writer)),
-        asyncio.create_task(_heed_end(service, reader)),
+        asyncio.create_task(_answer(service, reader, writer, read)),
     ]
     try:
         yield
@@ -85,7 +93,15 @@ async def _report(service: Service, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(PERIOD_S if ready else _SOON_S)
 
 
-async def _heed_end(service: Service, reader: asyncio.StreamReader) -> None:
+async def _answer(
+    service: Service,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    read: Callable[[], WorkerReading | None],
+) -> None:
     with contextlib.suppress(OSError):
-        await reader.read()
+        while line := await reader.readline():
+            reading = read()
+            answer = {"read": json.loads(line)["read"], "reading": None if reading is None else reading.fields()}
+            writer.write(json.dumps(answer).encode() + b"\n")
     service.shutdown()

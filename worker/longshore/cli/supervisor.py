@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from time import monotonic
+from typing import Any
 
-from longshore.cli.supervised import PERIOD_S, SUPERVISOR, Report
+from longshore.cli.supervised import LONGEST_LINE, PERIOD_S, SUPERVISOR, Report
+from longshore.metrics.reading import OfProcess, WorkerReading
 from longshore.policy.restarts import decide_restart
-from longshore.runtime.health import Probe
+from longshore.runtime.health import Page, Probe
+from longshore.runtime.metrics_page import METRICS, metrics_page
 from longshore.runtime.service import Service
 
 _logger = logging.getLogger("longshore.supervisor")
 
 _SILENT_S = 10 * PERIOD_S  # who reports for so long no more does not go round
+_READ_WITHIN_S = 2.0  # a process that does not answer is left out of /metrics, and the others are told of
 _ENDED_WELL = (0, -signal.SIGTERM)  # the latter when the signal came before Python could hear it
 
 
@@ -42,6 +47,9 @@ class Member:
         self._reported_at = 0.0
         self._started_at = 0.0
         self.on_report: Callable[[], None] = lambda: None
+        self._writer: asyncio.StreamWriter | None = None
+        self._asked = 0
+        self._answers: dict[int, asyncio.Future[WorkerReading | None]] = {}
 
     @property
     def pid(self) -> int | None:
@@ -91,19 +99,49 @@ class Member:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
+    async def read(self) -> WorkerReading | None:
+        """What it has counted; None when it does not say so in time, or has nothing to say."""
+        if self._writer is None or self.report is None:
+            return None
+        self._asked += 1
+        number = self._asked
+        answer: asyncio.Future[WorkerReading | None] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        try:
+            self._writer.write(json.dumps({"read": number}).encode() + b"\n")
+            async with asyncio.timeout(_READ_WITHIN_S):
+                return await answer
+        except (OSError, TimeoutError):
+            return None
+        finally:
+            del self._answers[number]
+
     async def _listen(self, connection: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=connection)
+        reader, writer = await asyncio.open_connection(sock=connection, limit=LONGEST_LINE)
+        self._writer = writer
         try:
             while line := await reader.readline():
-                first = self.report is None
-                self.report, self._reported_at = Report.of_line(line), monotonic()
-                self.was_ready = self.was_ready or self.report.ready
-                if first:
-                    self.on_report()
+                self._heed(json.loads(line))
         except OSError:
             pass  # it has ended
         finally:
+            self._writer = None
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_result(None)
             writer.close()
+
+    def _heed(self, said: dict[str, Any]) -> None:
+        if "read" in said:
+            answer = self._answers.get(said["read"])
+            if answer is not None and not answer.done():
+                answer.set_result(None if said["reading"] is None else WorkerReading.of(said["reading"]))
+            return
+        first = self.report is None
+        self.report, self._reported_at = Report.of_fields(said), monotonic()
+        self.was_ready = self.was_ready or self.report.ready
+        if first:
+            self.on_report()
 
 
 class Supervisor(Service):
@@ -230,6 +268,23 @@ class Supervisor(Service):
     def _note(self, code: int | None) -> None:
         if code not in _ENDED_WELL:
             self.exit_code = 1
+
+    # -- metrics -----------------------------------------------------------------------------------------------------
+
+    def _pages(self) -> Mapping[str, Callable[[], Awaitable[Page]]]:
+        return {METRICS: metrics_page(self._processes)}
+
+    async def _processes(self) -> Sequence[OfProcess]:
+        running = [(member, member.pid) for member in self._members if member.running]
+        readings = await asyncio.gather(*(member.read() for member, _ in running))
+        return [
+            OfProcess(name="supervisor", pid=os.getpid(), reading=None),
+            *(
+                OfProcess(name=str(member.number), pid=pid, reading=reading)
+                for (member, pid), reading in zip(running, readings, strict=True)
+                if pid is not None
+            ),
+        ]
 
     # -- probes ------------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,9 @@ def worker(
             beside = []
             if scheduler:
                 beside.append(Scheduler(scope_of(application), app=app, broker=broker, sync_interval=sync_interval))
-            async with reporting(server, above):
+            if above is not None and health_address is not None:
+                server.measure()
+            async with reporting(server, above, read=server.reading):
                 if await reach(broker, wait=redis_wait):
                     await server.serve(beside=beside)
                     heed_no_more()

@@ -21,6 +21,6 @@ class Family:
         kind = CounterMetricFamily if self.type == "counter" else GaugeMetricFamily
         return kind(self.name, self.help, labels=(*more_labels, *self.labels))
 
-    def empty_histogram(self) -> HistogramMetricFamily:
-        """The family of a histogram without a sample, to be filled."""
-        return HistogramMetricFamily(self.name, self.help, labels=self.labels)
+    def empty_histogram(self, *more_labels: str) -> HistogramMetricFamily:
+        """The family of a histogram without a sample, to be filled; ``more_labels`` come first."""
+        return HistogramMetricFamily(self.name, self.help, labels=(*more_labels, *self.labels))

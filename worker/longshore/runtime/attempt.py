@@ -32,6 +32,8 @@ class Attempt:
     __slots__ = (
         "_broker",
         "answered",
+        "answered_s",
+        "begun_s",
         "deadline",
         "ended",
         "interruption",
@@ -66,6 +68,8 @@ class Attempt:
         self.interruption: Interruption | None = None
         self.stepped = False  # the asyncio task has begun; cancelling it earlier would skip its error handling
         self.answered = False  # an outcome was chosen, or given up; there is no second one
+        self.begun_s: float | None = None  # by the monotonic clock, when its handler was begun; None: it was not
+        self.answered_s = 0.0  # … and when it was answered
         self.ended = False  # the handler's code has ended: the slot is free
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None

@@ -1,7 +1,8 @@
-"""Two probes over HTTP, for whatever restarts the process or routes around it.
+"""Probes over HTTP, for whatever restarts the process or routes around it, and pages beside them.
 
 GET /livez   200 while the server's loops go round, 503 with the names of those that do not
 GET /readyz  200 once Redis was reached, and from then on: a worker that drains, or waits for Redis, still does its job
+GET /metrics of a worker: what it has counted
 
 A few lines on asyncio instead of a web framework: a worker has no other need of one.
 """
@@ -10,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from longshore.errors import InvalidOption
@@ -29,6 +31,15 @@ class Probe:
     text: str  # one line
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """An answer that takes a moment to gather."""
+
+    status: int
+    content: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
 def checked_address(address: Any) -> tuple[str, int]:
     """Host ("" for every interface) and port of the probes; 0: any free port. Raises InvalidOption."""
     match address:
@@ -38,10 +49,15 @@ def checked_address(address: Any) -> tuple[str, int]:
 
 
 class HealthServer:
-    """Serves probes by path until closed."""
+    """Serves probes and pages by path until closed."""
 
-    def __init__(self, probes: dict[str, Callable[[], Probe]]) -> None:
+    def __init__(
+        self,
+        probes: Mapping[str, Callable[[], Probe]],
+        pages: Mapping[str, Callable[[], Awaitable[Page]]] = MappingProxyType({}),
+    ) -> None:
         self._probes = probes
+        self._pages = pages
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -94,13 +110,12 @@ class HealthServer:
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_REQUEST_LIMIT_S):
-                status, text, body = self._answer(await reader.readuntil(b"\r\n\r\n"))
-                content = f"{text}\n".encode()
+                page, body = await self._answer(await reader.readuntil(b"\r\n\r\n"))
                 head = (
-                    f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                    f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+                    f"HTTP/1.1 {page.status} {_REASONS[page.status]}\r\nContent-Type: {page.content_type}\r\n"
+                    f"Content-Length: {len(page.content)}\r\nConnection: close\r\n\r\n"
                 )
-                writer.write(head.encode() + (content if body else b""))
+                writer.write(head.encode() + (page.content if body else b""))
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the peer's doing; there is nobody left to answer
@@ -109,16 +124,23 @@ class HealthServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def _answer(self, request: bytes) -> tuple[int, str, bool]:
-        """Status, text, and whether the text is sent (not for HEAD)."""
+    async def _answer(self, request: bytes) -> tuple[Page, bool]:
+        """The answer, and whether its content is sent (not for HEAD)."""
         parts = request.split(b"\r\n", 1)[0].split()
         if len(parts) != 3:
-            return 400, "bad request", True
+            return _line(400, "bad request"), True
         method, path = parts[0].decode("latin-1"), parts[1].decode("latin-1").split("?", 1)[0]
-        probe = self._probes.get(path)
-        if probe is None:
-            return 404, "not found; there are " + ", ".join(self._probes), method != "HEAD"
+        probe, page = self._probes.get(path), self._pages.get(path)
+        if probe is None and page is None:
+            return _line(404, "not found; there are " + ", ".join((*self._probes, *self._pages))), method != "HEAD"
         if method not in ("GET", "HEAD"):
-            return 405, "only GET", True
+            return _line(405, "only GET"), True
+        if page is not None:
+            return await page(), method != "HEAD"
+        assert probe is not None
         answer = probe()
-        return 200 if answer.ok else 503, answer.text, method != "HEAD"
+        return _line(200 if answer.ok else 503, answer.text), method != "HEAD"
+
+
+def _line(status: int, text: str) -> Page:
+    return Page(status=status, content=f"{text}\n".encode())

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from random import Random
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,7 @@ from longshore.runtime.acknowledger import Acknowledger
 from longshore.runtime.attempt import Attempt, InFlight, Interruption
 from longshore.runtime.ending import failed_attempt, failure_from, outcome_for, text_of
 from longshore.runtime.error_callbacks import ErrorCallbacks
+from longshore.runtime.measures import Measures
 from longshore.runtime.timing import Clock
 from longshore.task import encode_payload
 
@@ -54,6 +56,7 @@ class Judge:
         error_callbacks: ErrorCallbacks,
         clock: Clock,
         random: Random,
+        measures: Measures | None = None,
     ) -> None:
         """``policy_for``: what the application says about failed attempts at tasks of a type."""
         self._in_flight = in_flight
@@ -62,6 +65,7 @@ class Judge:
         self._error_callbacks = error_callbacks
         self._clock = clock
         self._random = random
+        self._measures = measures
 
     def judge(self, attempt: Attempt, *, result: Any = None, error: BaseException | None = None) -> None:
         """Answer for an attempt whose handler returned ``result`` or raised ``error``, or that is given up.
@@ -69,6 +73,8 @@ class Judge:
         The attempt's interruption outranks both.
         """
         attempt.answered = True
+        if self._measures is not None:
+            attempt.answered_s = monotonic()
         message = attempt.message
         if error is None and attempt.interruption is None and message.retention is None:
             self._acknowledger.submit(attempt, Done(message=message))  # what decide() would say, for nearly every task
@@ -86,6 +92,8 @@ class Judge:
         interruption = attempt.interruption
         if interruption is Interruption.LEASE_LOST:
             self._in_flight.discard(attempt)
+            if self._measures is not None:
+                self._measures.lost(attempt)
             return
         if interruption is Interruption.SHUTDOWN and error is not None:
             self._acknowledger.submit(attempt, Requeue(message=attempt.message))

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic
 from types import FrameType
@@ -22,7 +23,9 @@ _logger = logging.getLogger("longshore.server")
 class LoopWatch:
     """Tells once of each stand that lasts longer than ``limit``, while it lasts."""
 
-    def __init__(self, *, limit: timedelta) -> None:
+    def __init__(self, *, limit: timedelta, on_turn: Callable[[float], None] | None = None) -> None:
+        """``on_turn`` is told of each turn how many seconds late it was."""
+        self._on_turn = on_turn
         self._limit_s = limit.total_seconds()
         self._look_s = self._limit_s / 4
         self._turned_at = monotonic()
@@ -38,7 +41,9 @@ class LoopWatch:
         try:
             while True:
                 await asyncio.sleep(self._look_s)
-                self._turned_at = monotonic()
+                before, self._turned_at = self._turned_at, monotonic()
+                if self._on_turn is not None:
+                    self._on_turn(max(0.0, self._turned_at - before - self._look_s))
         finally:
             self._ended.set()
 

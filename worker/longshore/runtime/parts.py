@@ -29,6 +29,7 @@ from longshore.runtime.janitor import Janitor
 from longshore.runtime.judge import Judge
 from longshore.runtime.limiter import Limiter
 from longshore.runtime.loop_watch import LoopWatch
+from longshore.runtime.measures import Measures
 from longshore.runtime.merging import Merging
 from longshore.runtime.outage import Outage
 from longshore.runtime.pauses import Pauses
@@ -80,11 +81,12 @@ def assembled(
     machine_clock: Clock,
     outage: Outage,
     pulse: Pulse,
+    measures: Measures | None = None,
 ) -> Parts:
     """The parts for an application as it is now. In the event loop they will run in.
 
-    ``on_load`` is called when the server turns from idle to busy or back. Raises InvalidOption for a handler that its
-    own process would not find.
+    ``on_load`` is called when the server turns from idle to busy or back. ``measures``: where it counts what it does;
+    None: nowhere. Raises InvalidOption for a handler that its own process would not find.
     """
     for handler in app.handlers:
         if handler.process:
@@ -99,7 +101,7 @@ def assembled(
     clock.on_step = in_flight.clock_stepped
 
     # -- running tasks, and writing what became of them
-    settlement = Settlement(broker, in_flight=in_flight, outage=outage, clock=clock)
+    settlement = Settlement(broker, in_flight=in_flight, outage=outage, clock=clock, measures=measures)
     syncer = Syncer(settlement)
     acknowledger = Acknowledger(settlement, syncer, pulse=pulse)
     error_callbacks = ErrorCallbacks(limit=timing.error_callback)
@@ -115,6 +117,7 @@ def assembled(
             error_callbacks=error_callbacks,
             clock=clock,
             random=chance,
+            measures=measures,
         ),
         on_load=on_load,
         processes=processes,
@@ -254,7 +257,7 @@ def assembled(
         error_callbacks=error_callbacks,
         duties=duties,
         subscriber=subscriber,
-        loop_watch=LoopWatch(limit=timing.loop_blocked),
+        loop_watch=LoopWatch(limit=timing.loop_blocked, on_turn=None if measures is None else measures.lag.observe),
         heartbeater=heartbeater,
         heartbeat=ticker("heartbeater", heartbeater.tick, timing.heartbeat),
         early_heartbeat=ticker("announcer", heartbeater.announce, timing.announce_gap),

@@ -128,8 +128,10 @@ class Runner:
         result: Any = None
         error: BaseException | None = None
         try:
-            if monotonic() - taken_at > _HELD_UP_S:
+            attempt.begun_s = monotonic()
+            if attempt.begun_s - taken_at > _HELD_UP_S:
                 await self._breathe()
+                attempt.begun_s = monotonic()
             self._begun += 1
             if attempt.interruption is not None:
                 raise asyncio.CancelledError

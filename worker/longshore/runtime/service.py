@@ -7,14 +7,14 @@ import contextlib
 import logging
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from longshore.errors import InvalidOption
-from longshore.runtime.health import HealthServer, Probe, checked_address
+from longshore.runtime.health import HealthServer, Page, Probe, checked_address
 from longshore.runtime.outage import Outage
 from longshore.runtime.pulse import Pulse
 
@@ -62,7 +62,7 @@ class Service(ABC):
         self._pulse = Pulse(limit=self._stuck)
         self._outage = Outage()
         self._assemble()
-        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz})
+        self._health = HealthServer({"/livez": self._livez, "/readyz": self._readyz}, self._pages())
         if self._health_address is not None:
             await self._health.start(*self._health_address)
         self._main = main = asyncio.create_task(self._live(), name=f"longshore-{self._name}")
@@ -156,6 +156,10 @@ class Service(ABC):
     @abstractmethod
     async def _run(self) -> None:
         """From start to end."""
+
+    def _pages(self) -> Mapping[str, Callable[[], Awaitable[Page]]]:
+        """What the health address answers beside the probes, by path."""
+        return {}
 
     @abstractmethod
     def _state(self) -> str:

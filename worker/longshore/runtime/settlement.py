@@ -10,6 +10,7 @@ from typing import NamedTuple
 from longshore.broker.base import Broker, Dequeued, Outcome, Requeue
 from longshore.errors import BrokerUnavailable, InvalidData, LongshoreError
 from longshore.runtime.attempt import Attempt, InFlight
+from longshore.runtime.measures import Measures
 from longshore.runtime.outage import Outage
 from longshore.runtime.timing import Clock
 
@@ -30,12 +31,15 @@ class Settlement:
     judge. A requeue is tried once: repeated after a lost reply, it could take the task from the next worker.
     """
 
-    def __init__(self, broker: Broker, *, in_flight: InFlight, outage: Outage, clock: Clock) -> None:
+    def __init__(
+        self, broker: Broker, *, in_flight: InFlight, outage: Outage, clock: Clock, measures: Measures | None = None
+    ) -> None:
         self.on_settled: Callable[[], None] = lambda: None  # fewer tasks are in flight
         self._broker = broker
         self._in_flight = in_flight
         self._outage = outage
         self._clock = clock
+        self._measures = measures
 
     async def settle(self, queue: str, answers: Sequence[Answer]) -> list[Answer]:
         """Carry out the answers of one queue in one call; those to try again. Never raises for Redis' sake."""
@@ -56,7 +60,7 @@ class Settlement:
                 left = self._to_try_again(valid)
             else:
                 self._outage.succeeded(f"queue {queue}")
-                self._conclude(valid, owned)
+                self._conclude(queue, valid, owned)
         self.on_settled()
         return left
 
@@ -85,7 +89,7 @@ class Settlement:
             self._outage.refused(f"queue {queue}", owned)
             leave(self._to_try_again(valid))
         else:
-            self._conclude(valid, owned)
+            self._conclude(queue, valid, owned)
         if isinstance(taken, InvalidData):
             raise taken
         return taken
@@ -97,14 +101,18 @@ class Settlement:
                 valid.append(answer)
             else:
                 self._forget(answer, "Its lease ran out before the outcome of a task was written", "outcome_too_late")
+                if self._measures is not None:
+                    self._measures.lost(answer.attempt)
         return valid
 
-    def _conclude(self, answers: Sequence[Answer], owned: Sequence[bool]) -> None:
+    def _conclude(self, queue: str, answers: Sequence[Answer], owned: Sequence[bool]) -> None:
         for answer, was_ours in zip(answers, owned, strict=True):
             if was_ours:
                 self._in_flight.discard(answer.attempt)
             else:
                 self._forget(answer, "A task was no longer ours when it ended", "outcome_not_owned")
+        if self._measures is not None and answers:
+            self._measures.settled(queue, answers, owned)
 
     def _to_try_again(self, answers: Sequence[Answer]) -> list[Answer]:
         again = []
