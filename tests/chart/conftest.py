@@ -47,7 +47,8 @@ def prometheus_definitions() -> list[Path]:
     """Give the definitions that the chart's objects for Prometheus need."""
     module = go_module("github.com/prometheus-operator/prometheus-operator@v0.85.0")
     folder = module / "example" / "prometheus-operator-crd"
-    return [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in ("servicemonitors", "prometheusrules")]
+    kinds = ("servicemonitors", "podmonitors", "prometheusrules")
+    return [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in kinds]
 
 
 def go_module(version: str) -> Path:

@@ -65,6 +65,10 @@ MATRIX = {
             "metrics.dashboard.annotations.folder=y",
         ),
     ),
+    "workers for Prometheus": (
+        *("metrics.enabled=false", "metrics.workers.podMonitor.enabled=true", "watchNamespaces={shop,blog}"),
+        *("metrics.workers.podMonitor.interval=1m", "metrics.workers.podMonitor.labels.release=prometheus"),
+    ),
     "a network policy": ("networkPolicy.enabled=true",),
     "a narrow network policy": (
         *("networkPolicy.enabled=true", "networkPolicy.apiServerCIDRs={10.0.0.1/32}"),

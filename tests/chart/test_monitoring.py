@@ -20,6 +20,10 @@ from chart.rendered import CHART, REPOSITORY, Render
 from localcluster.errors import ClusterError
 from longshore.metrics.queues import FAMILIES as QUEUE_FAMILIES
 from longshore_operator.metrics.families import BROKER_LABELS, OBJECT_FAMILIES, REPLICA_FAMILIES, WORK_FAMILIES
+from longshore_operator.plan.deployment import desired_worker_deployment
+from longshore_operator.plan.names import POOL_LABEL
+from longshore_operator.plan.processes import HEALTH_PORT
+from plan.scenes import broker, pool
 
 cluster = pytest.mark.cluster
 
@@ -149,6 +153,41 @@ def test_the_chart_lets_prometheus_find_every_replica(render: Render) -> None:
     assert found == [service], "a Service of the probes alone must not be scraped"
     (endpoint,) = monitor["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["honorLabels"]) == (port["name"], True)
+
+
+@cluster
+def test_the_chart_lets_prometheus_find_the_workers_that_serve_metrics_and_no_others(render: Render) -> None:
+    rendered = render("metrics.workers.podMonitor.enabled=true", "metrics.workers.podMonitor.labels.release=prometheus")
+    monitor = rendered.one("PodMonitor", "longshore-workers")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["namespaceSelector"] == {"any": True}
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (relabeling,) = endpoint["relabelings"]
+    assert relabeling == {
+        "sourceLabels": ["__meta_kubernetes_pod_label_" + re.sub(r"\W", "_", POOL_LABEL)],
+        "targetLabel": "pool",
+    }
+
+    def scraped(template: dict[str, Any]) -> list[int]:
+        """The ports of a pod that are asked."""
+        if not monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items():
+            return []
+        ports = [port for container in template["spec"]["containers"] for port in container.get("ports", ())]
+        return [port["containerPort"] for port in ports if port["name"] == endpoint["port"]]
+
+    def worker(**spec: Any) -> dict[str, Any]:
+        deployment = desired_worker_deployment(pool(**spec), broker(), replicas=3, secret_version=None)
+        return dict(deployment["spec"]["template"])
+
+    assert scraped(worker(app="shop.tasks:app")) == [HEALTH_PORT]
+    assert scraped(worker(app=None)) == [], "nobody knows whether the image's own command serves metrics"
+    assert scraped(rendered.one("Deployment", "longshore")["spec"]["template"]) == []
+
+
+@cluster
+def test_workers_are_looked_for_in_the_namespaces_that_are_served(render: Render) -> None:
+    rendered = render("metrics.enabled=false", "metrics.workers.podMonitor.enabled=true", "watchNamespaces={shop,blog}")
+    assert rendered.one("PodMonitor")["spec"]["namespaceSelector"] == {"matchNames": ["shop", "blog"]}
 
 
 @cluster
