@@ -9,7 +9,7 @@ from typing import Any
 
 from longshore_operator.api.resource import Resource as Model
 from longshore_operator.cluster.resources import Resource
-from longshore_operator.errors import BudgetRefused, TemplateRefused
+from longshore_operator.errors import BudgetRefused, ObjectInvalid, TemplateRefused
 from longshore_operator.handlers.context import Context, Refusal
 from longshore_operator.plan.actions import ApplyBudget, ApplyDeployment, Plan
 from longshore_operator.plan.observed import ChildDeployment
@@ -81,7 +81,12 @@ async def execute(
         if plan.actions:
             look_again = SOON if complete else BUSY
     context.reported[uid] = manifest.get("status") or {} if plan.status is None else plan.status
-    wait = await context.status.write(resource, manifest, plan)
+    try:
+        wait = await context.status.write(resource, manifest, plan)
+    except ObjectInvalid:
+        # An object that is so large that it has no room for a status: an Event is all that can tell of it.
+        context.events.post(manifest, plan.notes)
+        raise
     if plan.notes:
         context.events.post(manifest, plan.notes)
     waits = [each for each in (look_again, wait) if each is not None]
