@@ -51,10 +51,15 @@ def enqueue(settings: RedisSettings, count: int, *names: str) -> None:
     asyncio.run(run())
 
 
-def environment(namespace: Namespace) -> dict[str, Any]:
+def container(namespace: Namespace) -> dict[str, Any]:
     deployment = namespace.get("Deployment", "crew-worker") or {}
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+    found: dict[str, Any]
+    [found] = deployment["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def environment(namespace: Namespace) -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container(namespace)["env"]}
 
 
 def generation(namespace: Namespace) -> int:
@@ -175,4 +180,11 @@ def test_tls_with_a_client_certificate_and_a_user_with_the_documented_rights(
         eventually(lambda: namespace.condition("Broker", "default"), ("False", "SecretInvalid"), within_s=60)
         assert "Secret authority: the value of ca.crt is empty" in namespace.message("Broker", "default")
         stays(lambda: generation(namespace), before + 1, for_s=3)
+        # A new template waits for it, and the count does not.
+        namespace.apply(pool("crew", "mail", image="shop:2", replicas=2))
+        eventually(lambda: namespace.replicas("crew-worker"), 2)
+        assert container(namespace)["image"] == "shop:1"
+        namespace.apply(secret("authority", **{"ca.crt": own.authority.read_text()}))
+        eventually(lambda: container(namespace)["image"], "shop:2")
+        assert generation(namespace) == before + 3
         assert "PRIVATE KEY" not in operator.log
