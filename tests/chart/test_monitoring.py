@@ -1,6 +1,6 @@
 """The alerts and the dashboard of the chart, beside what the operator really serves.
 
-Proved: every expression is PromQL, and every metric and label in it exists (tests/handlers/test_metrics.py proves that
+Proved: every expression is PromQL, and every metric and label in it exists (tests/handlers and tests/runtime prove that
 the tables are what is served); every alert is explained in the docs, with the same words for its condition; the chart
 renders them for its own Service, and refuses halves. Left out: Prometheus and Grafana themselves.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import promql_parser
@@ -19,6 +20,7 @@ import yaml
 from chart.rendered import CHART, REPOSITORY, Render
 from localcluster.errors import ClusterError
 from longshore.metrics.queues import FAMILIES as QUEUE_FAMILIES
+from longshore.metrics.worker import FAMILIES as WORKER_FAMILIES
 from longshore_operator.metrics.families import BROKER_LABELS, OBJECT_FAMILIES, REPLICA_FAMILIES, WORK_FAMILIES
 from longshore_operator.plan.deployment import desired_worker_deployment
 from longshore_operator.plan.names import POOL_LABEL
@@ -28,6 +30,7 @@ from plan.scenes import broker, pool
 cluster = pytest.mark.cluster
 
 OF_THE_TARGET = {"job", "namespace", "pod", "instance"}  # labels that a scrape gives to every series
+OF_A_WORKER = ("pool",)  # what the PodMonitor adds to them
 GIVEN = {"up": set(), "process_cpu_seconds_total": set(), "process_resident_memory_bytes": set()}
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count")}
 
@@ -39,9 +42,10 @@ VARIABLES = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
 
 
 def served() -> dict[str, set[str]]:
-    """The labels of every series that the operator has, by the series' name."""
+    """The labels of every series that the operator and the workers have, by the series' name."""
     known = {name: set(labels) for name, labels in GIVEN.items()}
-    for family in (*REPLICA_FAMILIES, *WORK_FAMILIES, *OBJECT_FAMILIES):
+    of_workers = [replace(family, labels=(*OF_A_WORKER, *family.labels)) for family in WORKER_FAMILIES]
+    for family in (*REPLICA_FAMILIES, *WORK_FAMILIES, *OBJECT_FAMILIES, *of_workers):
         for suffix in SUFFIXES.get(family.type, ("",)):
             known[family.name + suffix] = set(family.labels) | ({"le"} if suffix == "_bucket" else set())
     return known | {family.name: {*BROKER_LABELS, *family.labels} for family in QUEUE_FAMILIES}
