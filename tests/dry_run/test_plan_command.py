@@ -60,6 +60,17 @@ def test_a_disruption_budget_is_told_with_its_limit() -> None:
     assert "  apply PodDisruptionBudget mail-worker: at most 1 unavailable" in result.output.splitlines()
 
 
+def test_what_a_queue_would_have_done_in_redis_is_told() -> None:
+    limits = "archive: {maxTasks: 100, maxAge: 24h}"
+    mail = f"{{kind: Queue, metadata: {{name: mail}}, spec: {{paused: true, deletionPolicy: Delete, {limits}}}}}"
+    result = plan(text=f"{SHOP}---\n{mail[:-1]}, apiVersion: longshore.dev/v1alpha1}}")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert "  Redis: pause mail" in lines
+    assert "  Redis: limit_archive mail: max_tasks 100, max_age 24h" in lines
+    assert '  patch Queue mail: metadata.finalizers = ["longshore.dev/remove-queue"]' in lines
+
+
 def test_without_a_redis_every_queue_is_taken_for_empty() -> None:
     assert "  replicas 0: nothing waits or runs" in plan().output.splitlines()
 

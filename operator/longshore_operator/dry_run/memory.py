@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from longshore.protocol.snapshots import ArchiveLimits, ArchiveTrim
+from longshore_operator.api.durations import format_duration
 from longshore_operator.cluster.resources import SECRETS, Resource
 from longshore_operator.errors import ObjectGone
 from longshore_operator.plan.timestamps import format_time
@@ -98,12 +100,28 @@ class WriteOnlyInspector:
     def __init__(self, record: Callable[[Written], None]) -> None:
         self._record = record
 
-    def __getattr__(self, verb: str) -> Callable[..., Awaitable[None]]:
-        async def call(*arguments: Any, **options: Any) -> None:
-            name = str(arguments[0]) if arguments else ""
-            self._record(Written(verb=verb, what="Redis", name=name, content=options))
+    async def pause(self, queue: str) -> None:
+        self._note("pause", queue)
 
-        return call
+    async def unpause(self, queue: str) -> None:
+        self._note("unpause", queue)
+
+    async def limit_archive(self, queue: str, limits: ArchiveLimits) -> ArchiveTrim:
+        self._note("limit_archive", queue, max_tasks=limits.max_tasks, max_age=format_duration(limits.max_age))
+        return ArchiveTrim(deleted=0, deleted_ever=0, left=0, oldest_at=None)
+
+    async def unlimit_archive(self, queue: str) -> None:
+        self._note("unlimit_archive", queue)
+
+    async def retire_queue(self, queue: str, *, delete_tasks: bool) -> bool:
+        self._note("retire_queue", queue, delete_tasks=delete_tasks)
+        return False
+
+    async def write_periodic(self, scope: str, **changes: Any) -> None:
+        self._note("write_periodic", scope, **changes)
+
+    def _note(self, verb: str, name: str, **content: Any) -> None:
+        self._record(Written(verb=verb, what="Redis", name=name, content=content))
 
 
 def _merged(value: Any, patch: Any) -> Any:
