@@ -163,8 +163,18 @@ class Run:
             self.judge_more_work(poll, load, decision)
 
     def judge_more_work(self, poll: Poll, load: Load, decision: Decision) -> None:
+        assert load.work is not None
+        # With a task that has waited all the time, the stretch since the last poll tells the workers' speed.
+        telling = replace(load.work, waiting_since=START - timedelta(days=1))
         for waiting, running in ((1, 0), (0, 1), (poll.ended, poll.busy), (5000, 0), (0, 5000)):
-            more = replace(load, waiting=load.waiting + waiting, running=load.running + running)
+            more = replace(
+                load,
+                waiting=load.waiting + waiting,
+                running=load.running + running,
+                work=telling if waiting else load.work,
+            )
+            assert self.decide(more).replicas >= decision.replicas
+        for more in (replace(load, unseen=load.unseen + 1, running=load.running + 1), replace(load, grouped=7)):
             assert self.decide(more).replicas >= decision.replicas
 
 
