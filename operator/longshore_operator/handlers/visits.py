@@ -11,7 +11,7 @@ from longshore_operator.handlers.context import Context
 from longshore_operator.handlers.periodic_task import visit_periodic_task
 from longshore_operator.handlers.task_queue import visit_queue
 from longshore_operator.handlers.worker_pool import visit_worker_pool
-from longshore_operator.observe.view import Key
+from longshore_operator.observe.view import Key, Manifest
 from longshore_operator.plan.unreadable import plan_unreadable
 
 _HANDLERS: dict[str, Callable[[Context, Key], Awaitable[timedelta | None]]] = {
@@ -25,7 +25,18 @@ _RESOURCES = {resource.kind: resource for resource in OWN_KINDS}
 
 async def visit(context: Context, key: Key) -> timedelta | None:
     """Look at one object and do what it needs. How long until the next look at the latest; None: when told."""
-    unreadable, manifest = context.view.unreadable(key), context.view.manifest(key)
+    manifest = context.view.manifest(key)
+    try:
+        return await _visit(context, key, manifest)
+    finally:
+        # What was noted of an object that went meanwhile would be kept for ever.
+        now = context.view.manifest(key)
+        if manifest is not None and (now is None or now["metadata"]["uid"] != manifest["metadata"]["uid"]):
+            context.forget(manifest["metadata"]["uid"])
+
+
+async def _visit(context: Context, key: Key, manifest: Manifest | None) -> timedelta | None:
+    unreadable = context.view.unreadable(key)
     if unreadable is None or manifest is None:
         return await _HANDLERS[key.kind](context, key)
     plan = plan_unreadable(key.kind, manifest, unreadable.problem, context.now())
