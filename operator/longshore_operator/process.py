@@ -43,7 +43,6 @@ _KINDS_EVERY_S = 2.0  # between looks for our kinds, while their CRDs are not in
 _LIST_AGAIN_AT_MOST_S = 15.0  # while the first list fails
 _LOOK_EVERY_S = 1.0  # at the watch streams
 _EVENTS_WITHIN_S = 3.0  # for the last Events, at a stop
-_STOP_WITHIN_S = 8.0  # for the watcher to end
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -198,11 +197,8 @@ async def _lead(
         await pollers.aclose()
         if stop.is_set():
             await events.drain(_EVENTS_WITHIN_S)
-        await _cancelled(*tasks[1:])
-        watcher.stop()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                await watching
+        await _cancelled(*tasks[1:], watching)
+        await watcher.aclose()
 
 
 async def _first_picture(

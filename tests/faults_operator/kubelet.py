@@ -11,6 +11,7 @@ from typing import Protocol
 
 _PERIOD_S = 0.5
 _FAILURES = 3  # of the probe in a row, after which the process is ended
+_SILENCES = 20  # likewise, when nobody answers: a process that is about to end may take some seconds
 
 
 class Process(Protocol):
@@ -53,14 +54,17 @@ class Kubelet:
             self._operator.stop()
 
     def _life(self) -> int:
-        failed = 0
+        failed, silent, answered = 0, 0, False
         while not self._over.is_set():
             try:
                 return self._operator.wait(_PERIOD_S)
             except subprocess.TimeoutExpired:
                 status, said = self._operator.probe("/livez")
+                answered = answered or status == 200
                 failed = failed + 1 if status == 503 else 0
-                if failed == _FAILURES:
+                silent = silent + 1 if answered and status == 0 else 0
+                if failed == _FAILURES or silent == _SILENCES:
                     self.complaints.append(said)
                     return self._operator.stop() or 0
+        return self._operator.stop() or 0
         return self._operator.stop() or 0

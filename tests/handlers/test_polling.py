@@ -90,6 +90,10 @@ async def test_news_names_only_what_changed(desk: Desk, redis_url: str) -> None:
     assert desk.news[1] == News(queues=frozenset({"mail"}))
     assert poller.reading.snapshot is not None
     assert poller.reading.snapshot.queues["mail"].pending == 1
+    # The Broker counts the queues that are read.
+    desk.pollers.aim(PLACE, target(redis_url, queues=frozenset({"mail"})))
+    await until(lambda: len(desk.news) == 3)
+    assert desk.news[2] == News(queues=frozenset({"other"}), other_queues=True)
 
 
 async def test_many_changes_of_what_to_read_are_few_polls(desk: Desk, redis_url: str) -> None:

@@ -60,7 +60,7 @@ class Triggers:
             self._add(Key(kind=BROKERS.kind, namespace=namespace, name=broker))
             self._add_all(self._view.users(namespace, broker))
             return
-        if news.scheduler or news.hosts:
+        if news.scheduler or news.hosts or news.other_queues:
             self._add(Key(kind=BROKERS.kind, namespace=namespace, name=broker))
         if news.queues:
             self._add_all(self._queues_named(namespace, broker, news.queues))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 # Patience with an API server that restarts: some 40 s, then the process starts again as a standby.
 ERROR_BACKOFFS_S: Sequence[float] = (0.5, 1, 2, 3, 5, 8, 10, 10)
 
+_WATCH_TASKS = "watcher for "  # how kopf's names of them begin
+_ROUND_S = 3.0  # a watch that ends lets its workers finish for 2 s
+_ROUNDS = 3
+
 Heard = Callable[[Resource, Manifest, bool], None]  # an object's state, and whether it is gone
 
 
@@ -40,7 +44,8 @@ class Watcher:
         self._connection = connection
         self._namespaces = tuple(namespaces)
         self._heard = heard
-        self._stop = asyncio.Event()
+        self._tasks: Collection[asyncio.Task[Any]] = ()
+        self._older: Collection[asyncio.Task[Any]] | None = None  # tasks that are not kopf's
         below = urlsplit(connection.server).path  # an API server may be reached through a gateway's path
         self.streams = WatchStreams(
             {
@@ -51,31 +56,50 @@ class Watcher:
         )
 
     async def run(self, on_signal: Callable[[], None]) -> None:
-        """Watch until ``stop``. Raises WatchEnded when a watch cannot go on.
+        """Watch until cancelled; ``aclose`` must follow. Raises WatchEnded as soon as a watch cannot go on.
 
-        kopf takes over SIGTERM and SIGINT; ``on_signal`` gets them back. When kopf ends, it cancels every task that was
-        created after this call, whosever it is: by then, everything else must have been stopped.
+        kopf takes over SIGTERM and SIGINT; ``on_signal`` gets them back.
         """
-        before = asyncio.all_tasks()
-        try:
-            tasks = await kopf.spawn_tasks(
-                registry=self._registry(),
-                settings=_settings(),
-                clusterwide=not self._namespaces,
-                namespaces=self._namespaces,
-                standalone=True,
-                stop_flag=self._stop,
-            )
-            _take_signals(on_signal)
-            await kopf.run_tasks(tasks, ignored=before)
-        except Exception as error:
-            raise WatchEnded(f"the watcher failed: {error}") from error
-        if not self._stop.is_set():
-            raise WatchEnded("the watcher has ended by itself")
+        self._older = asyncio.all_tasks()
+        self._tasks = await kopf.spawn_tasks(
+            registry=self._registry(),
+            settings=_settings(),
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            standalone=True,
+        )
+        _take_signals(on_signal)
+        # Not kopf.run_tasks: it returns when the last watch has let go, and of those that are left when one has failed,
+        # some lose the cancellation and go on for ever.
+        ended, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                why = error.args[0] if error.args else type(error).__name__  # what the API server said comes first
+                raise WatchEnded(f"the watcher failed: {why}") from error
+        raise WatchEnded("the watcher has ended by itself")
 
-    def stop(self) -> None:
-        """Let ``run`` come to its end."""
-        self._stop.set()
+    async def aclose(self) -> None:
+        """End all of kopf's tasks, in some seconds at most.
+
+        They are known by their age alone: every task that was created after the call of ``run``, whosever it is, ends
+        with them. By then, everything else must have been stopped.
+        """
+        if self._older is None:
+            return
+        # Watches before the session they use, and that by kopf's own order; then what is left, as often as it takes.
+        await _end([task for task in self._younger() if task.get_name().startswith(_WATCH_TASKS)])
+        await _end(self._tasks)
+        for _ in range(_ROUNDS):
+            left = self._younger()
+            if not left:
+                return
+            await _end(left)
+        logger.error("the watcher does not end", extra={"action": "stop", "tasks": len(self._younger())})
+
+    def _younger(self) -> list[asyncio.Task[Any]]:
+        assert self._older is not None
+        others = {asyncio.current_task(), *self._older}
+        return [task for task in asyncio.all_tasks() if task not in others]
 
     def problems(self) -> list[str]:
         """For the liveness probe: watches that have died."""
@@ -105,6 +129,13 @@ class Watcher:
             self._heard(resource, manifest, event["type"] == "DELETED")
 
         return listen
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_ROUND_S)
 
 
 def _name(resource: Resource, namespace: str | None) -> str:

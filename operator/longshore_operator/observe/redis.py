@@ -60,6 +60,7 @@ class News:
 
     everything: bool = False  # reachability or the Secret changed, or it is the first reading
     queues: frozenset[str] = frozenset()  # whose depth, state or problem changed
+    other_queues: bool = False  # one is read for the first time, or no longer
     hosts: frozenset[str] = frozenset()  # whose servers came, went, or took up or finished tasks
     scheduler: bool = False  # the active scheduler, or an entry as it lies in Redis
     ticks: frozenset[str] = frozenset()  # PeriodicTasks that ticked, or could not
@@ -339,7 +340,8 @@ def _compare(before: BrokerReading, after: BrokerReading) -> News | None:
     scheduler = old.scheduler != new.scheduler or old.entries != new.entries
     if not (queues or ticks or hosts or scheduler):
         return None
-    return News(queues=queues, hosts=hosts, ticks=ticks, scheduler=scheduler)
+    others = old.queues.keys() != new.queues.keys()
+    return News(queues=queues, other_queues=others, hosts=hosts, ticks=ticks, scheduler=scheduler)
 
 
 def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> frozenset[str]:
