@@ -77,6 +77,7 @@ def _lives_through_it_all(
     install_definitions(access)
     eventually(operator.probe, (200, "ok\n"), within_s=60)
     namespace.apply(broker(redis_url))
+    namespace.apply(queue("mail", paused=False))
     namespace.apply(pool("mail", "mail", autoscaling={"maxReplicas": 9, "targetPerReplica": 1}))
     eventually(lambda: namespace.replicas("mail-worker"), 5, within_s=60)
     assert kubelet.exits == [1]
