@@ -8,6 +8,8 @@ and all that was made for them; when they are back, so is the service, by itself
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -64,21 +66,28 @@ def _lives_through_it_all(
     eventually(lambda: operator.probe("/livez"), (200, "ok\n"), within_s=60)
     assert kubelet.exits in ([], [1])  # it was away for less than the Lease may wait, or for more
 
-    # The Broker's own finalizer does not keep its definition: with its users it is no longer in use.
+    # Perhaps a definition goes before the operator could let go of the Broker: then that of brokers stays for a while.
     kubelet.exits.clear()
     access.kubectl("delete", "--wait=false", "--filename", DEFINITIONS)
-    eventually(lambda: missing in operator.probe()[1], True, within_s=90)
-    assert kubelet.exits == [1]
-    assert kubelet.complaints == []
-    assert "longshore-operator: the watcher failed: " in operator.log
+    eventually(lambda: re.search("are not installed: .*workerpools", operator.probe()[1]), bool, within_s=90)
     assert operator.probe("/livez") == (200, "ok\n")
+    assert "longshore-operator: the watcher failed: " in operator.log
     eventually(lambda: namespace.replicas("mail-worker"), None, within_s=60)
 
-    install_definitions(access)
+    eventually(lambda: _installed_for_good(access), True, within_s=90)
     eventually(operator.probe, (200, "ok\n"), within_s=60)
     namespace.apply(broker(redis_url))
     namespace.apply(queue("mail", paused=False))
     namespace.apply(pool("mail", "mail", autoscaling={"maxReplicas": 9, "targetPerReplica": 1}))
     eventually(lambda: namespace.replicas("mail-worker"), 5, within_s=60)
-    assert kubelet.exits == [1]
+    assert set(kubelet.exits) == {1}
+    assert len(kubelet.exits) <= 2  # once more when the definition of brokers went at last
+    assert kubelet.complaints == []
     assert "a visit met a defect" not in operator.log
+
+
+def _installed_for_good(access: Access) -> bool:
+    """Install them, as often as it takes: what is applied to a definition that is being deleted goes with it."""
+    install_definitions(access)
+    listed = json.loads(access.kubectl("get", "crds", "--output", "json"))["items"]
+    return len(listed) == 4 and not [each for each in listed if "deletionTimestamp" in each["metadata"]]
