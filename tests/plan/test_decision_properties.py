@@ -228,3 +228,19 @@ def test_tens_of_thousands_of_polls_from_fixed_seeds_hold_too() -> None:
                 judge_rest(fields, any_of.randrange(31), polls[:4], polls[4])
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {fields}") from error
+
+
+def test_a_speed_that_more_work_reveals_does_not_lower_the_count_it_comes_with() -> None:
+    """Workers that turn out to be fast need fewer for the same flow, but only from the next poll on."""
+    run = Run({"maxReplicas": 30, "targetLatency": "20s", "scaleDown": {"stabilization": "0s"}}, 20)
+    quiet = Poll(after=1.0, waiting=0, running=1, busy=0, unseen=0, ended=0, event="")
+    run.poll(quiet)
+    assert run.memory is not None
+    assert run.memory.throughput is not None
+    # Twenty workers have ended ten tasks a second at one a second each; now a hundred end in one second.
+    measured = replace(run.memory.throughput, rate=1.0, tasks=200.0, seconds=200.0, flow_before=10.0)
+    run.memory, run.count = replace(run.memory, throughput=measured, replicas=20), 20
+    assert run.poll(replace(quiet, ended=100)).replicas == 11
+    assert run.memory.throughput is not None
+    assert run.memory.throughput.flow is not None
+    assert run.memory.throughput.flow > 10
