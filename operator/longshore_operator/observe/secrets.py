@@ -95,7 +95,8 @@ def _certificate_problem(refs: Mapping[Credential, SecretKeyRef], values: Mappin
         if not some:
             continue
         try:
-            tls_context(_tls(some, server_name=None, insecure_skip_verify=False))
+            # every 10 s, so without reading the system's authorities, too
+            tls_context(_tls(some, server_name=None, insecure_skip_verify=True))
         except InvalidOption as error:
             keys = " and ".join(refs[each].key for each in some)
             return f"Secret {refs[credentials[0]].name}: {keys} {error.problem}"
