@@ -22,7 +22,8 @@ from aiohttp import web
 
 from localcluster.access import Access
 
-_PASSED_ON = ("Authorization", "Content-Type", "Accept", "User-Agent")
+AGENT = "through-the-proxy"  # what the audit log calls those who came this way
+_PASSED_ON = ("Authorization", "Content-Type", "Accept")
 _PASSED_BACK = ("Content-Type", "Retry-After")
 _LEASE = "/leases"
 
@@ -238,7 +239,10 @@ class ApiProxy:
                 method,
                 self.upstream + str(request.rel_url),
                 data=body or None,
-                headers={name: request.headers[name] for name in _PASSED_ON if name in request.headers},
+                headers={
+                    "User-Agent": AGENT,
+                    **{name: request.headers[name] for name in _PASSED_ON if name in request.headers},
+                },
             ) as answer:
                 headers = {name: answer.headers[name] for name in _PASSED_BACK if name in answer.headers}
                 if fault is not None and fault.unanswered:

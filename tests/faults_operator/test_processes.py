@@ -8,6 +8,7 @@ any more, in Kubernetes or in Redis, and ends with an error, while the standby h
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from faults_operator.api_proxy import ApiProxy, Fault
+from faults_operator.api_proxy import AGENT, ApiProxy, Fault
 from faults_operator.scene import enqueue, pod_owners_of
 from handlers.harness import Namespace, OperatorProcess, broker, pool, queue
 from handlers.waiting import eventually, stays
@@ -57,7 +58,7 @@ def test_a_leader_that_was_frozen_writes_nothing_and_ends_and_the_standby_has_do
         namespace.patch("WorkerPool", "two", {"spec": {"image": "shop:3"}})
         time.sleep(max(0.0, frozen_at + FROZEN_S - time.monotonic()))
 
-        continued_at = time.monotonic()
+        continued_at, written_before = time.monotonic(), writes_through_the_proxy(namespace)
         behind.signal(signal.SIGCONT)
         assert behind.wait() == 1
         assert proxy.since(continued_at, lambda asked: asked.method != "GET") == []
@@ -66,6 +67,9 @@ def test_a_leader_that_was_frozen_writes_nothing_and_ends_and_the_standby_has_do
         stays(lambda: [namespace.replicas(f"{name}-worker") for name in ("one", "two", "three")], [2, 2, 2], for_s=2)
         with redis.Redis.from_url(redis_url) as client:
             assert not client.exists("asynq:{mail}:paused")
+        # The API server says the same: of what was under way when it was frozen, nothing has arrived late.
+        assert written_before
+        assert writes_through_the_proxy(namespace) == written_before
         lease = namespace.get("Lease", "longshore-operator")
         assert lease is not None
         assert lease["spec"]["holderIdentity"].startswith("operator-1_")
@@ -73,6 +77,19 @@ def test_a_leader_that_was_frozen_writes_nothing_and_ends_and_the_standby_has_do
         behind.signal(signal.SIGCONT)
         standby.stop()
         print(standby.log, file=sys.stderr)
+
+
+def writes_through_the_proxy(namespace: Namespace) -> list[str]:
+    """From the audit log: every write of the operator behind the proxy to this namespace, refused ones included."""
+    whole, _, _ = namespace.access.audit_log.read_text().rpartition("\n")  # the last line may be half written
+    entries = map(json.loads, whole.splitlines())
+    return [
+        entry["auditID"]
+        for entry in entries
+        if entry.get("userAgent") == AGENT
+        and entry["verb"] not in ("get", "list", "watch")
+        and (entry.get("objectRef") or {}).get("namespace") == namespace.name
+    ]
 
 
 def test_an_operator_killed_anywhere_makes_nothing_twice_and_shrinks_nothing_before_a_window(
