@@ -129,6 +129,15 @@ def test_a_dry_run_tells_and_leaves_the_count_to_whoever_sets_it() -> None:
     assert plan.memory.replicas == 6
 
 
+def test_a_dry_run_is_in_no_fallback() -> None:
+    world = settled(PoolWorld(pool=scaled(auto={"dryRun": True, "fallback": {"behavior": "Static", "replicas": 4}})))
+    world.reachable = False
+    world.run(10)
+    assert world.decision == "dry run: would go 0 → 4: fallback Static 4, because the Broker cannot be read"
+    assert world.replicas == 0
+    assert conditions(world.pool.status)["Fallback"] == ("False", "NoFallback")
+
+
 def test_a_dry_run_still_rolls_out_and_carries_the_count_that_it_finds() -> None:
     world = settled(PoolWorld(pool=scaled(auto={"dryRun": True}), pending=400))
     world.child = found_with(world.child, 6)

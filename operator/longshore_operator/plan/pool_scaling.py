@@ -88,7 +88,8 @@ _FALLBACKS = {
 
 def fallback_condition(pool: WorkerPool, decision: Decision) -> Condition:
     """Whether the count is the fallback's."""
-    if decision.fallback is None:
+    auto = pool.spec.autoscaling
+    if decision.fallback is None or (auto is not None and auto.dry_run):
         message = "The count needs no fallback."
         return Condition(type=FALLBACK, status=False, reason=reasons.NO_FALLBACK, message=message)
     reason, what = _FALLBACKS[decision.fallback]
