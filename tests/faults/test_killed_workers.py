@@ -41,6 +41,8 @@ async def test_killed_workers_lose_nothing_and_only_what_they_ran_runs_again(
             load.stop()
             await asyncio.gather(*producers)
         await settled(own_redis.port)
+        with redis.Redis(port=own_redis.port) as plain:
+            processes.wait_serving(plain)
         assert processes.stop() == [0, 0, 0]
     assert problems == []
     story = conclude(own_redis.port, load, killed=processes.killed, kills=_KILLS)

@@ -52,6 +52,8 @@ async def test_whatever_happens_for_however_long_nothing_is_lost_or_doubled(
                 load.stop()
                 await asyncio.gather(*producers)
             await settled(own_redis.port, patience_s=_RECOVERY_S)
+            with redis.Redis(port=own_redis.port) as plain:
+                processes.wait_serving(plain)
             assert processes.stop() == [0, 0, 0]
     assert problems == []
     conclude(own_redis.port, load, killed=processes.killed, faults=faults, cuts=proxy.cuts)

@@ -6,13 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+import redis
+
 from faults.journal import Journal
 
+_STARTS_WITHIN_S = 120.0
 _TESTS = Path(__file__).parents[1]
 _PROGRAM = _TESTS / "faults" / "work.py"
 
@@ -36,6 +40,13 @@ class Workers:
         process.wait()
         self.killed.add(process.pid)
 
+    def wait_serving(self, client: redis.Redis) -> None:
+        """Until each is in Asynq's list of servers. Before that, a signal ends it like any program that starts."""
+        give_up_at = time.monotonic() + _STARTS_WITHIN_S
+        while missing := {process.pid for process in self._processes} - _serving(client):
+            assert time.monotonic() < give_up_at, f"not serving after {_STARTS_WITHIN_S:g} s: {missing}"
+            time.sleep(0.05)
+
     def stop(self) -> list[int]:
         """All of them, gracefully; their exit codes."""
         for process in self._processes:
@@ -48,6 +59,11 @@ class Workers:
         for process in self._processes:
             process.kill()
             process.wait()
+
+
+def _serving(client: redis.Redis) -> set[int]:
+    """The process ids of the servers that are listed, from keys like asynq:servers:{host:pid:id}."""
+    return {int(key.split(b":")[-2]) for key in client.zrange("asynq:servers", 0, -1)}
 
 
 @contextmanager

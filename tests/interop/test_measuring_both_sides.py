@@ -25,6 +25,14 @@ NAP_S = 0.1
 SLOTS = 4
 
 
+def next_line(output: IO[str]) -> str:
+    """Empty at the end. The output may be closed with the peer before its end was read."""
+    try:
+        return output.readline()
+    except ValueError:
+        return ""
+
+
 async def test_the_speed_of_workers_of_both_sides_is_what_they_end_at_full_load(
     go_peer: GoPeer, port: str, redis_url: str, client: Client
 ) -> None:
@@ -37,7 +45,7 @@ async def test_the_speed_of_workers_of_both_sides_is_what_they_end_at_full_load(
 
     async def listen(output: IO[str]) -> None:
         nonlocal ran_there
-        while line := await asyncio.to_thread(output.readline):
+        while line := await asyncio.to_thread(next_line, output):
             assert json.loads(line)["queue"] == "theirs"
             ran_there += 1
 
