@@ -12,6 +12,7 @@ OperatorError
 └── ApiError                 any answer of the API server that is not a success
     ├── ApiUnavailable           no answer, overload, its own failure, or no login (401): try again later
     ├── ObjectGone               the object (or the whole kind) is not there
+    │   └── OwnerGone                … and it is the one that is being visited: forget it
     ├── ObjectConflict           it has changed, or is another one of the same name: read again, decide again
     ├── ApiForbidden             access control or an admission plugin says no
     ├── NamespaceTerminating     the namespace is being deleted, and nothing can be made in it any more
@@ -106,6 +107,15 @@ class ApiUnavailable(ApiError):
 
 class ObjectGone(ApiError):
     """404 or 410."""
+
+
+class OwnerGone(ObjectGone):
+    """What was to be written is of the very object that is being visited, and that is not there any more."""
+
+    @classmethod
+    def of(cls, error: ObjectGone) -> OwnerGone:
+        """The same answer, known to be about the visited object."""
+        return cls(error.message, request=error.request, status=error.status, reason=error.reason)
 
 
 class ObjectConflict(ApiError):

@@ -134,6 +134,7 @@ async def _lead(
         events=events,
         settings=PlanSettings(image=settings.image, image_pull_policy=settings.image_pull_policy),
         now=lambda: datetime.now(UTC),
+        lost=lambda resource, manifest: heard(resource, manifest, True),
     )
     waiting_for = ["the first list is not complete"]
     probes.ready["leader"] = lambda: waiting_for

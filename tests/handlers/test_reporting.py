@@ -20,6 +20,7 @@ from longshore_operator.apply.status import StatusWriter
 from longshore_operator.cluster.client import ApiClient
 from longshore_operator.cluster.connection import login
 from longshore_operator.cluster.resources import QUEUES, Resource
+from longshore_operator.errors import OwnerGone
 from longshore_operator.plan.actions import Note, Plan
 
 pytestmark = pytest.mark.cluster
@@ -82,10 +83,11 @@ async def test_numbers_of_many_objects_share_a_budget(namespace: Namespace, clie
     assert await desk.write(pending=100) is None
 
 
-async def test_an_object_that_vanished_needs_no_status(namespace: Namespace, client: ApiClient) -> None:
+async def test_an_object_that_vanished_gets_no_status_and_is_told_of(namespace: Namespace, client: ApiClient) -> None:
     desk = Desk(client, namespace.apply(queue("mail")))
     namespace.delete("Queue", "mail")
-    assert await desk.write(urgent=True, pending=1) is None
+    with pytest.raises(OwnerGone):
+        await desk.write(urgent=True, pending=1)
     assert namespace.get("Queue", "mail") is None
 
 

@@ -21,6 +21,7 @@ from longshore_operator.errors import (
     ObjectConflict,
     ObjectGone,
     ObjectInvalid,
+    OwnerGone,
     TemplateRefused,
 )
 from longshore_operator.measures import Tally
@@ -194,8 +195,8 @@ class Actions:
         patch = {"metadata": {"finalizers": finalizers or None, "resourceVersion": metadata["resourceVersion"]}}
         try:
             patched = await self._client.merge(resource, metadata["namespace"], metadata["name"], patch)
-        except ObjectGone:
-            return
+        except ObjectGone as error:
+            raise OwnerGone.of(error) from error
         logger.info(
             "finalizer set" if action.present else "finalizer removed",
             extra={

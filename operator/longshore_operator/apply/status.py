@@ -9,7 +9,7 @@ from typing import Any
 from longshore_operator.cluster.client import ApiClient, Manifest
 from longshore_operator.cluster.resources import Resource
 from longshore_operator.cluster.throttle import TokenBucket
-from longshore_operator.errors import ObjectGone
+from longshore_operator.errors import ObjectGone, OwnerGone
 from longshore_operator.measures import Tally
 from longshore_operator.plan.actions import Plan
 
@@ -37,8 +37,8 @@ class StatusWriter:
         """Write the plan's status of ``manifest``'s object, or say how long to wait before the next try.
 
         None: all is said.
-        Raises ApiError. An object that vanished needs no status: nothing happens. (One of the same name that came after
-        it would get this one for a moment: the API server ignores preconditions here. It is visited itself then.)
+        Raises ApiError; OwnerGone when the object has vanished. (One of the same name that came after it would get this
+        status for a moment: the API server ignores preconditions here. It is visited itself then.)
         """
         wanted = plan.status
         if wanted is None or wanted == (manifest.get("status") or {}):
@@ -64,9 +64,8 @@ class StatusWriter:
                 },
                 subresource="status",
             )
-        except ObjectGone:
-            self.forget(metadata["uid"])
-            return None
+        except ObjectGone as error:
+            raise OwnerGone.of(error) from error
         self.writes.add(resource.kind)
         self._written_at[metadata["uid"]] = self._clock()
         self._written(resource, written)

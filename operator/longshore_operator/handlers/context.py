@@ -10,10 +10,11 @@ from typing import Any
 from longshore_operator.apply.actions import Actions
 from longshore_operator.apply.events import Events
 from longshore_operator.apply.status import StatusWriter
+from longshore_operator.cluster.resources import Resource
 from longshore_operator.measures import Tally
 from longshore_operator.observe.children import Children
 from longshore_operator.observe.redis import Pollers
-from longshore_operator.observe.view import Key, View
+from longshore_operator.observe.view import Key, Manifest, View
 from longshore_operator.plan.observed import BrokerReading, PoolMemory, SecretReading
 from longshore_operator.plan.settings import PlanSettings
 
@@ -38,6 +39,8 @@ class Context:
     events: Events
     settings: PlanSettings
     now: Callable[[], datetime]
+    # Told of an object that a write did not find, as the watch tells of a deletion: it may never tell of this one.
+    lost: Callable[[Resource, Manifest], None] = lambda *_: None
     memories: dict[str, PoolMemory] = field(default_factory=dict)  # by the pool's uid
     refusals: dict[str, Refusal] = field(default_factory=dict)  # of Deployments, by the owner's uid
     budget_refusals: dict[str, Refusal] = field(default_factory=dict)  # of PodDisruptionBudgets, by the pool's uid

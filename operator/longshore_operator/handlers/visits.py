@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from longshore_operator.cluster.resources import BROKERS, OWN_KINDS, PERIODIC_TASKS, QUEUES, WORKER_POOLS
+from longshore_operator.errors import OwnerGone
 from longshore_operator.handlers.broker import visit_broker
 from longshore_operator.handlers.context import Context
 from longshore_operator.handlers.periodic_task import visit_periodic_task
@@ -28,6 +29,11 @@ async def visit(context: Context, key: Key) -> timedelta | None:
     manifest = context.view.manifest(key)
     try:
         return await _visit(context, key, manifest)
+    except OwnerGone:
+        # What vanishes between our first list and the watch's own is never told of; each visit would write again.
+        assert manifest is not None
+        context.lost(_RESOURCES[key.kind], manifest)
+        return None
     finally:
         # What was noted of an object that went meanwhile would be kept for ever.
         now = context.view.manifest(key)
