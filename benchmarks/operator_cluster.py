@@ -197,6 +197,12 @@ def ready(manifest: Manifest) -> bool:
     )
 
 
+def rolled_out(manifest: Manifest) -> bool:
+    """Whether the controller of Deployments has done all there is to do for a pool."""
+    conditions = manifest.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Progressing" and each["status"] == "False" for each in conditions)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
     """What a process has used until a moment."""

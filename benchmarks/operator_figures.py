@@ -25,7 +25,7 @@ from pathlib import Path
 
 import redis
 from figures import Figure, table
-from operator_cluster import Scene, Usage, Watch, ready, scene
+from operator_cluster import Scene, Usage, Watch, ready, rolled_out, scene
 from performance import circumstances, write
 
 from handlers.harness import Manifest, OperatorProcess
@@ -70,7 +70,10 @@ def start(bench: Scene) -> list[Figure]:
 
 
 def idle(bench: Scene, seconds: float) -> list[Figure]:
-    """What the operator does while nothing happens."""
+    """What the operator does while nothing happens, not even at the controllers that are slower than it."""
+    watch = Watch(bench.namespace, "WorkerPool")
+    watch.until(rolled_out, count=bench.pools, within_s=900)
+    watch.close()
     _settle(bench)
     pid = bench.operator().pid
     before, trips, begin = Usage.of(pid), bench.trips.count, bench.audit_log.stat().st_size
