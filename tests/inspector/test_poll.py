@@ -158,6 +158,7 @@ async def test_what_cannot_be_read_does_not_hide_the_rest(inspector: Inspector, 
     assert snapshot.ticks == {"c": TickRecord(missed=2)}
 
 
+@pytest.mark.one_server  # it counts one server's commands
 async def test_of_a_hundred_thousand_servers_a_bounded_part_is_read_and_that_is_told(
     inspector: Inspector, redis_client: redis.Redis
 ) -> None:

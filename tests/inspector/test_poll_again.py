@@ -134,6 +134,7 @@ async def test_it_sees_what_one_that_knows_nothing_sees(eyes: Eyes, redis_client
     }
 
 
+@pytest.mark.one_server  # a cluster is read queue by queue
 async def test_servers_that_come_go_and_take_up_tasks_are_seen(eyes: Eyes, redis_client: redis.Redis) -> None:
     await eyes.look()
     seed_keyspace(redis_client, _LIVE)
@@ -162,6 +163,7 @@ async def test_servers_that_come_go_and_take_up_tasks_are_seen(eyes: Eyes, redis
     assert (await eyes.look()).memory.servers == {}
 
 
+@pytest.mark.one_server  # a cluster is read queue by queue
 async def test_what_has_not_changed_costs_one_round_trip_and_is_the_same_object(
     eyes: Eyes, redis_client: redis.Redis
 ) -> None:
